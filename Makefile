@@ -1,0 +1,88 @@
+# What a person does with a clone of tepal. `make help` lists it; `.ci/run` runs the same two commands as you would.
+#
+# All of it lives in the clone: a virtual environment in .venv, Rust's output in target/. Stamps in .venv/.stamps
+# remember what was built from what, so a second run starts at once.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+APP ?= examples/hello_aiohttp.py
+ARGS ?=
+BENCH ?=
+PARTS ?=
+
+py := $(VENV)/bin/python
+stamps := $(VENV)/.stamps
+pip := $(py) -m pip --disable-pip-version-check --no-input install --quiet
+
+# Whatever goes into the wheel. A folder's own date changes when a file in it comes or goes, so folders count too.
+sources := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE-MIT LICENSE-APACHE \
+	$(shell find crates python -not -path '*/__pycache__*' -not -name '*.so' \
+	\( -type d -o -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name '*.toml' -o -name py.typed \))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run build test lint format bench clean tools
+
+help: ## show this list
+	@echo "tepal: make <target> [PYTHON=python3.13] [VENV=.venv-3.13]"; echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: $(stamps)/tepal $(stamps)/example ## serve a page on tepal; your program: make run APP=path/to/app.py ARGS="..."
+	@echo "==> tepal run $(APP) $(ARGS)"
+# On a terminal the program gets the foreground to itself (set -m), so that Ctrl-C is the program's to answer and make,
+# which would call any Ctrl-C a failure, reports how the program ended.
+	@if [ -t 0 ]; then set -m; fi; $(VENV)/bin/tepal run $(APP) $(ARGS)
+
+build: $(stamps)/tepal ## build the release wheel and install it into the virtual environment
+
+test: $(stamps)/tepal $(stamps)/dev ## run every test: Rust, Python, conformance; some: make test PARTS="rust python"
+	@$(py) scripts/test $(PARTS)
+
+lint: tools $(stamps)/dev ## check format, lints, types and file sizes
+	@scripts/check-tools "$(PYTHON)" lint
+	@PATH="$(abspath $(VENV))/bin:$$PATH" scripts/lint
+
+format: tools $(stamps)/dev ## put the sources into their format
+	cargo fmt --all
+	$(py) -m ruff check --fix --quiet .
+	$(py) -m ruff format --quiet .
+
+bench: $(stamps)/tepal $(stamps)/bench ## measure against every installed rival; a part: make bench BENCH="echo timers"
+	@$(py) -m benches $(BENCH)
+
+clean: ## remove the virtual environment, Rust's output and every cache
+	rm -rf $(VENV) target dist .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+tools:
+	@scripts/check-tools "$(PYTHON)"
+
+$(stamps)/venv: | tools
+	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
+	@"$(PYTHON)" -m venv "$(VENV)"
+	@mkdir -p $(stamps) && touch $@
+
+$(stamps)/maturin: requirements/build.txt $(stamps)/venv
+	@echo "==> installing the build tool"
+	@$(pip) -r $< && touch $@
+
+$(stamps)/example: requirements/example.txt $(stamps)/venv
+	@echo "==> installing what the examples need"
+	@$(pip) -r $< && touch $@
+
+$(stamps)/dev: requirements/dev.txt requirements/build.txt requirements/example.txt $(stamps)/venv
+	@echo "==> installing what tests and lints need"
+	@$(pip) -r $< && touch $@
+
+$(stamps)/bench: requirements/bench.txt $(stamps)/venv
+	@echo "==> installing the rivals"
+	@$(pip) -r $< && touch $@
+
+# The wheel is built into a folder that holds nothing else, so that the one in it is the one just made.
+$(stamps)/tepal: $(sources) $(stamps)/maturin
+	@echo "==> building tepal (release; the first time takes a minute or two)"
+	@rm -rf $(stamps)/wheel
+	@$(VENV)/bin/maturin build --release --locked --interpreter $(py) --out $(stamps)/wheel
+	@echo "==> installing tepal into $(VENV)"
+	@$(pip) --force-reinstall --no-deps --no-index $(stamps)/wheel/*.whl && touch $@
