@@ -1,0 +1,7 @@
+//! Byte machines: what a stream transport knows about its bytes, without the socket.
+
+mod flow;
+mod write_queue;
+
+pub use flow::{FlowControl, FlowEvent, LimitsError};
+pub use write_queue::WriteQueue;

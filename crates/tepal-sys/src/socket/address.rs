@@ -1,0 +1,60 @@
+//! Addresses of stream sockets, in a form that asks nothing more of the kernel.
+
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The address of one end of a stream socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// IPv4: host and port.
+    V4(Ipv4Addr, u16),
+    /// IPv6: host, port, flow information and scope.
+    V6(Ipv6Addr, u16, u32, u32),
+    /// A path in the file system.
+    Path(Box<[u8]>),
+    /// A name in Linux's abstract namespace, with its leading zero byte.
+    Abstract(Box<[u8]>),
+    /// No name: an unbound Unix socket, or a family that we do not know.
+    Unnamed,
+}
+
+impl Address {
+    pub(super) fn from_peer(peer: Option<SocketAddrAny>) -> Self {
+        peer.map_or(Self::Unnamed, Self::from)
+    }
+}
+
+impl From<SocketAddrAny> for Address {
+    fn from(any: SocketAddrAny) -> Self {
+        match any.address_family() {
+            AddressFamily::INET => rustix::net::SocketAddrV4::try_from(any)
+                .map_or(Self::Unnamed, |address| Self::V4(*address.ip(), address.port())),
+            AddressFamily::INET6 => {
+                rustix::net::SocketAddrV6::try_from(any).map_or(Self::Unnamed, |address| {
+                    // The kernel keeps the flow information in network order, and `socket` shows it in the host's.
+                    Self::V6(
+                        *address.ip(),
+                        address.port(),
+                        u32::from_be(address.flowinfo()),
+                        address.scope_id(),
+                    )
+                })
+            }
+            AddressFamily::UNIX => SocketAddrUnix::try_from(any).map_or(Self::Unnamed, from_unix),
+            _ => Self::Unnamed,
+        }
+    }
+}
+
+fn from_unix(address: SocketAddrUnix) -> Address {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = address.abstract_name() {
+        let mut bytes = vec![0];
+        bytes.extend_from_slice(name);
+        return Address::Abstract(bytes.into());
+    }
+    match address.path() {
+        Some(path) => Address::Path(path.to_bytes().into()),
+        None => Address::Unnamed,
+    }
+}

@@ -1,0 +1,176 @@
+//! Stream sockets: the calls a transport makes, none of which blocks.
+
+mod address;
+
+pub use address::Address;
+
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, sockopt};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// Pieces that leave with one system call; sendmsg(2) takes 1024, and few programs write 64 pieces in one job.
+pub const GATHER: usize = 64;
+
+/// What a non-blocking call came to.
+pub type Attempt<T> = io::Result<Option<T>>;
+
+/// Reads into `room`; the number of bytes (0 at the end of the stream), or `None` when it would block.
+///
+/// # Errors
+///
+/// What recv(2) gives, `ECONNRESET` above all.
+#[inline]
+pub fn receive(fd: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Attempt<usize> {
+    attempt(|| net::recv(fd, &mut *room, RecvFlags::empty()).map(|(_, count)| count))
+}
+
+/// Writes one piece; the number of bytes taken, or `None` when it would block.
+///
+/// # Errors
+///
+/// What send(2) gives, `EPIPE` and `ECONNRESET` above all; no SIGPIPE is raised.
+#[inline]
+pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> Attempt<usize> {
+    attempt(|| net::send(fd, bytes, SendFlags::NOSIGNAL))
+}
+
+/// Writes up to [`GATHER`] pieces with one call; the number of bytes taken, or `None` when it would block.
+///
+/// # Errors
+///
+/// As [`send`].
+pub fn send_gather<'bytes>(
+    fd: BorrowedFd<'_>,
+    mut pieces: impl Iterator<Item = &'bytes [u8]>,
+) -> Attempt<usize> {
+    let first = pieces.next().unwrap_or_default();
+    let Some(second) = pieces.next() else {
+        return send(fd, first);
+    };
+    let mut slices = [IoSlice::new(&[]); GATHER];
+    slices[0] = IoSlice::new(first);
+    slices[1] = IoSlice::new(second);
+    let mut count = 2;
+    for piece in pieces.take(GATHER - 2) {
+        slices[count] = IoSlice::new(piece);
+        count += 1;
+    }
+    attempt(|| {
+        net::sendmsg(
+            fd,
+            &slices[..count],
+            &mut SendAncillaryBuffer::default(),
+            SendFlags::NOSIGNAL,
+        )
+    })
+}
+
+/// Takes a connection that waits at a listening socket, non-blocking and close-on-exec, with its peer's address.
+///
+/// # Errors
+///
+/// What accept4(2) gives: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, or the new connection's own network error.
+#[cfg(not(target_vendor = "apple"))]
+pub fn accept(fd: BorrowedFd<'_>) -> Attempt<(OwnedFd, Address)> {
+    attempt(|| net::acceptfrom_with(fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC))
+        .map(|taken| taken.map(|(socket, peer)| (socket, Address::from_peer(peer))))
+}
+
+/// Takes a connection that waits at a listening socket, non-blocking and close-on-exec, with its peer's address.
+///
+/// # Errors
+///
+/// What accept(2) gives: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, or the new connection's own network error.
+#[cfg(target_vendor = "apple")]
+pub fn accept(fd: BorrowedFd<'_>) -> Attempt<(OwnedFd, Address)> {
+    let Some((socket, peer)) = attempt(|| net::acceptfrom(fd))? else {
+        return Ok(None);
+    };
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(Some((socket, Address::from_peer(peer))))
+}
+
+/// Sends the end of the stream; reading goes on.
+///
+/// # Errors
+///
+/// `ENOTCONN` when the connection is gone.
+pub fn shutdown_write(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(net::shutdown(fd, Shutdown::Write)?)
+}
+
+/// The address of this end.
+///
+/// # Errors
+///
+/// What getsockname(2) gives.
+pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
+    Ok(Address::from(net::getsockname(fd)?))
+}
+
+/// The address of the other end.
+///
+/// # Errors
+///
+/// `ENOTCONN` when there is none.
+pub fn peer_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
+    Ok(Address::from_peer(net::getpeername(fd)?))
+}
+
+/// Turns Nagle's algorithm off on a TCP socket.
+///
+/// # Errors
+///
+/// What setsockopt(2) gives.
+pub fn set_nodelay(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(sockopt::set_tcp_nodelay(fd, true)?)
+}
+
+/// Takes the error that a socket keeps for its owner (`SO_ERROR`).
+///
+/// # Errors
+///
+/// What getsockopt(2) gives.
+pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
+    Ok(sockopt::socket_error(fd)?.err().map(io::Error::from))
+}
+
+/// Repeats a call that a signal interrupted, and tells "would block" from an error.
+#[inline]
+fn attempt<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> Attempt<T> {
+    loop {
+        match call() {
+            Ok(value) => return Ok(Some(value)),
+            Err(Errno::INTR) => {}
+            // EAGAIN and EWOULDBLOCK are one number on every platform that we know.
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketType, socketpair};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn what_is_gathered_arrives_in_order() {
+        let (near, far) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+        let pieces: Vec<Vec<u8>> = (0..100u8).map(|byte| vec![byte; 3]).collect();
+        let sent = send_gather(near.as_fd(), pieces.iter().map(Vec::as_slice)).unwrap().unwrap();
+        assert_eq!(sent, GATHER * 3);
+        let mut room = [MaybeUninit::uninit(); 1024];
+        let count = receive(far.as_fd(), &mut room).unwrap().unwrap();
+        assert_eq!(count, sent);
+        assert_eq!(receive(far.as_fd(), &mut room).unwrap(), None);
+        drop(near);
+        assert_eq!(receive(far.as_fd(), &mut room).unwrap(), Some(0));
+        assert_eq!(send(far.as_fd(), b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}
