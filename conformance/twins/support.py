@@ -1,0 +1,176 @@
+"""What several twin files share: types, recording protocols, pairs of sockets, waiting without sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+class Run(Protocol):
+    """The `run` fixture: run a coroutine function on a fresh loop, through `asyncio.Runner`."""
+
+    def __call__(self, main: Callable[[], Coroutine[Any, Any, T]], *, debug: bool = False) -> T: ...
+
+
+class Recorder(asyncio.Protocol):
+    """A protocol that writes down what it is told, in order, and wakes whoever waits for it."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.data = bytearray()
+        self.transport: Any = None
+        self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self.eof = asyncio.Event()
+        self._more = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.events.append("made")
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        self.events.append("data")
+        self._more.set()
+
+    def eof_received(self) -> bool | None:
+        self.events.append("eof")
+        self.eof.set()
+        return None
+
+    def pause_writing(self) -> None:
+        self.events.append("pause")
+
+    def resume_writing(self) -> None:
+        self.events.append("resume")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.events.append("lost")
+        if not self.lost.done():
+            self.lost.set_result(exc)
+        self._more.set()
+
+    async def received(self, count: int) -> bytes:
+        """Wait until `count` bytes have come, or fail when the connection ends before that."""
+        while len(self.data) < count:
+            assert not self.lost.done(), f"lost after {len(self.data)} of {count} bytes"
+            self._more.clear()
+            await asyncio.wait_for(self._more.wait(), 5)
+        return bytes(self.data)
+
+
+class BufferedRecorder(asyncio.BufferedProtocol):
+    """The same for `BufferedProtocol`, over one buffer of a chosen size."""
+
+    def __init__(self, size: int = 4096) -> None:
+        self.buffer = bytearray(size)
+        self.hints: list[int] = []
+        self.data = bytearray()
+        self.events: list[str] = []
+        self.transport: Any = None
+        self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self._more = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.events.append("made")
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        self.hints.append(sizehint)
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data += self.buffer[:nbytes]
+        self.events.append("updated")
+        self._more.set()
+
+    def eof_received(self) -> bool | None:
+        self.events.append("eof")
+        return None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.events.append("lost")
+        self.lost.set_result(exc)
+        self._more.set()
+
+    async def received(self, count: int) -> bytes:
+        """Wait until `count` bytes have come."""
+        while len(self.data) < count:
+            assert not self.lost.done(), f"lost after {len(self.data)} of {count} bytes"
+            self._more.clear()
+            await asyncio.wait_for(self._more.wait(), 5)
+        return bytes(self.data)
+
+
+def socket_pair(family: str) -> tuple[socket.socket, socket.socket]:
+    """Two connected stream sockets, the first one non-blocking; `family` is "tcp" or "unix"."""
+    if family == "unix":
+        ours, peer = socket.socketpair()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            peer, _ = listener.accept()
+    ours.setblocking(False)
+    peer.settimeout(5)
+    return ours, peer
+
+
+async def connect_pair(
+    family: str, factory: Callable[[], Any] = Recorder
+) -> tuple[asyncio.Transport, Any, socket.socket]:
+    """A transport with its protocol, and the raw blocking socket at the other end."""
+    ours, peer = socket_pair(family)
+    loop = asyncio.get_running_loop()
+    if family == "unix":
+        transport, protocol = await loop.create_unix_connection(factory, sock=ours)
+    else:
+        transport, protocol = await loop.create_connection(factory, sock=ours)
+    return transport, protocol, peer
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a TCP socket so that the other side sees RST instead of FIN."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def small_buffers(*socks: socket.socket) -> None:
+    """Make the kernel's buffers so small that a few hundred kilobytes do not fit."""
+    for sock in socks:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+
+async def turns(count: int = 5) -> None:
+    """Let the loop turn `count` times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def eventually(condition: Callable[[], object], timeout: float = 5.0) -> None:
+    """Wait until `condition()` holds; for facts that come from the kernel and wake nobody."""
+    deadline = asyncio.get_running_loop().time() + timeout
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "the condition did not come true in time"
+        await asyncio.sleep(0.001)
+
+
+async def receive_exactly(peer: socket.socket, count: int) -> bytes:
+    """Read `count` bytes from a blocking socket in a thread, so that the loop can go on writing."""
+
+    def read() -> bytes:
+        chunks = bytearray()
+        while len(chunks) < count:
+            chunk = peer.recv(count - len(chunks))
+            if not chunk:
+                break
+            chunks += chunk
+        return bytes(chunks)
+
+    return await asyncio.to_thread(read)
