@@ -1,0 +1,81 @@
+"""What the slow-path methods may assume about the loop they are mixed into.
+
+The methods of the loop that are not hot live in sibling modules, one class of methods per module, and are
+composed with the native class in `_loop.py`. To a type checker each such class is part of an event loop that
+has the private methods named here; at run time their common base is empty, so that the native class stays the
+first to answer for everything that it defines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from concurrent.futures import ThreadPoolExecutor
+
+AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[object, ...]]
+"""One answer of ``getaddrinfo``: family, type, protocol, canonical name, address."""
+
+AddressInfos: TypeAlias = Sequence[AddressInfo]
+
+ProtocolFactory: TypeAlias = Callable[[], asyncio.BaseProtocol]
+
+
+if TYPE_CHECKING:
+
+    class LoopSurface(asyncio.BaseEventLoop):
+        """An event loop, with those private members of it that the mixins use."""
+
+        slow_callback_duration: float
+        _debug: bool
+        _default_executor: ThreadPoolExecutor | None
+        _executor_shutdown_called: bool
+
+        def _check_closed(self) -> None: ...
+
+        def _check_callback(self, callback: object, method: str) -> None: ...
+
+        async def _ensure_resolved(
+            self,
+            address: tuple[Any, ...],
+            *,
+            family: int = 0,
+            type: int = ...,
+            proto: int = 0,
+            flags: int = 0,
+            loop: object = None,
+        ) -> AddressInfos: ...
+
+        def _make_socket_transport(
+            self,
+            sock: socket.socket,
+            protocol: asyncio.BaseProtocol,
+            waiter: asyncio.Future[None] | None = None,
+            *,
+            extra: dict[str, object] | None = None,
+            server: asyncio.AbstractServer | None = None,
+        ) -> asyncio.Transport: ...
+
+        def _start_serving(
+            self,
+            protocol_factory: ProtocolFactory,
+            sock: socket.socket,
+            sslcontext: ssl.SSLContext | None = None,
+            server: asyncio.AbstractServer | None = None,
+            backlog: int = 100,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+        ) -> None: ...
+
+        def _stop_serving(self, sock: socket.socket) -> None: ...
+
+else:
+
+    class LoopSurface:
+        """An empty base: see the other branch for what it stands for."""
+
+        __slots__ = ()

@@ -1,0 +1,92 @@
+"""What this release of the loop does not do yet, said in a sentence.
+
+Each method here is one that asyncio has. Without these definitions `asyncio.BaseEventLoop` would answer, half of
+it working by accident and half failing deep inside; a caller is better served by an error at the door.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from ._protocols import LoopSurface
+
+_UNTIL_THEN = "Until it does, run this part of the program on asyncio's own loop."
+
+
+class UnsupportedMethods(LoopSurface):
+    """Datagrams, pipes, subprocesses, TLS and ``sendfile`` on transports."""
+
+    __slots__ = ()
+
+    async def create_datagram_endpoint(self, *args: object, **kwargs: object) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise _not_yet("datagram (UDP) endpoints")
+
+    async def connect_read_pipe(self, *args: object, **kwargs: object) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise _not_yet("pipe transports")
+
+    async def connect_write_pipe(self, *args: object, **kwargs: object) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise _not_yet("pipe transports")
+
+    async def subprocess_shell(self, *args: object, **kwargs: object) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise _not_yet("subprocesses")
+
+    async def subprocess_exec(self, *args: object, **kwargs: object) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise _not_yet("subprocesses")
+
+    async def start_tls(self, *args: object, **kwargs: object) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise _not_yet("TLS (start_tls)")
+
+    async def sendfile(self, *args: object, **kwargs: object) -> NoReturn:
+        """Not supported yet; ``sock_sendfile`` on a plain socket is.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise _not_yet("sendfile() on a transport (sock_sendfile() on a plain socket is there)")
+
+
+def refuse_tls(ssl: object) -> None:
+    """Refuse a connection or server that is asked to be encrypted.
+
+    Args:
+        ssl: The argument of that name, after it has been checked.
+
+    Raises:
+        NotImplementedError: It asks for TLS.
+    """
+    if ssl:
+        raise _not_yet("TLS (the ssl argument)")
+
+
+def _not_yet(what: str) -> NotImplementedError:
+    return NotImplementedError(f"tepal does not support {what} yet. {_UNTIL_THEN}")
