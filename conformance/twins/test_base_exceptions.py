@@ -195,9 +195,7 @@ def test_out_of_a_buffered_protocol(loop: asyncio.AbstractEventLoop, error: type
 
 
 @FATAL
-def test_out_of_a_servers_factory(
-    loop: asyncio.AbstractEventLoop, ledger: Ledger, error: type[BaseException]
-) -> None:
+def test_out_of_a_servers_factory(loop: asyncio.AbstractEventLoop, ledger: Ledger, error: type[BaseException]) -> None:
     def factory() -> asyncio.Protocol:
         raise error("made by a test")
 
