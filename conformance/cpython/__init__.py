@@ -1,0 +1,10 @@
+"""CPython's own asyncio tests, run with our loop where the standard one stands.
+
+Every interpreter carries its asyncio tests with it, as `test.test_asyncio`. `python -m conformance.cpython` runs those of
+them that concern a loop, on each Python of the machine, each test class in its own process:
+
+- `bootstrap.py` runs inside the tested interpreter, puts the loop in place and runs one class;
+- `processes.py` starts it, limits it and reads what it says;
+- `suite.py` gives each test its verdict, `exclusions.py` keeps the list of what is not asked;
+- `report.py` tells it to people.
+"""

@@ -1,0 +1,254 @@
+"""Runs one class of CPython's asyncio tests inside the tested interpreter, with a loop of our choice in place.
+
+This file is not imported by the runner: the tested interpreter executes it, in a process of its own for each class,
+with nothing importable but its standard library and the loop. It gets one request (JSON, in its only argument) and
+writes what happens to the file named there, one JSON object a line, flushed at once: when the process hangs or dies, the
+runner still knows how far it came.
+
+In place means: whatever name of the standard library a test makes its loop by, it gets ours, an instance of exactly
+the class that users get. The names are those listed in `put_in_place`. Two counters keep this honest: loops of ours, and
+loops of the standard class that slipped by all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.base_events
+import asyncio.unix_events
+import faulthandler
+import functools
+import importlib
+import json
+import os
+import platform
+import sys
+import sysconfig
+import traceback
+import unittest
+import warnings
+from collections.abc import Callable
+from typing import IO, Any
+
+PACKAGE = "test.test_asyncio"
+
+
+class Ledger:
+    """How many loops of which kind were made in this process."""
+
+    ours = 0
+    standard = 0
+
+
+def main() -> None:
+    request = json.loads(sys.argv[1])
+    with open(request["out"], "w", encoding="utf-8") as out:
+        if request["command"] == "list":
+            say(out, event="python", version=version(), suite=has_suite(), loop=loop_version(request["loop"]))
+            for module in request["modules"]:
+                say(out, event="module", module=module, **list_module(module))
+        else:
+            # The runner kills a class that takes too long; this says, shortly before, where it hangs.
+            faulthandler.enable()
+            faulthandler.dump_traceback_later(request["limit"] * 0.9)
+            if request["loop"] == "asyncio":
+                count_standard_loops(as_ours=True)
+            else:
+                count_standard_loops(as_ours=False)
+                put_in_place(request["loop"])
+            run_class(out, request["module"], request["class"], request["tests"])
+            faulthandler.cancel_dump_traceback_later()
+
+
+def say(out: IO[str], **facts: object) -> None:
+    out.write(json.dumps(facts) + "\n")
+    out.flush()
+
+
+# --- what is there -------------------------------------------------------------------------------------------------
+
+
+def version() -> str:
+    return platform.python_version() + ("t" if sysconfig.get_config_var("Py_GIL_DISABLED") else "")
+
+
+def has_suite() -> bool:
+    """Many builds leave the test package out (distributions, slim images)."""
+    try:
+        importlib.import_module(PACKAGE)
+    except ImportError:
+        return False
+    return True
+
+
+def loop_version(loop: str) -> str | None:
+    """What is tested, or None when it cannot be imported; the reason then stands on stderr."""
+    if loop == "asyncio":
+        return "asyncio " + version()
+    try:
+        module = importlib.import_module(loop)
+    except ImportError:
+        traceback.print_exc()
+        return None
+    return f"{loop} {getattr(module, '__version__', '')}".strip()
+
+
+def list_module(module: str) -> dict[str, object]:
+    """Name the classes of a test module and the tests of each."""
+    name = f"{PACKAGE}.{module}"
+    try:
+        found = importlib.import_module(name)
+    except unittest.SkipTest as skip:
+        return {"skipped": str(skip)}
+    except ModuleNotFoundError as missing:
+        if missing.name == name:
+            return {"skipped": "this Python has no such module"}
+        return {"broken": traceback.format_exc()}
+    except BaseException:
+        return {"broken": traceback.format_exc()}
+    classes = {}
+    for title, item in vars(found).items():
+        if isinstance(item, type) and issubclass(item, unittest.TestCase):
+            if tests := list(unittest.defaultTestLoader.getTestCaseNames(item)):
+                classes[title] = tests
+    return {"classes": classes}
+
+
+# --- the loop in place ---------------------------------------------------------------------------------------------
+
+
+def count_standard_loops(*, as_ours: bool) -> None:
+    real = asyncio.unix_events._UnixSelectorEventLoop  # type: ignore[attr-defined]
+    begin = real.__init__
+
+    @functools.wraps(begin)
+    def counted(self: object, *args: object, **kwargs: object) -> None:
+        if as_ours:
+            Ledger.ours += 1
+        else:
+            Ledger.standard += 1
+        begin(self, *args, **kwargs)
+
+    real.__init__ = counted
+
+
+class InPlace(type):
+    """The type of the class that stands where a class of the standard library stood.
+
+    Called, it makes a loop of ours; the selector that some tests hand over is of no use to it. For `isinstance` it is our
+    loop class. It is not a subclass of that class on purpose: the tests should see the very class that users get.
+    """
+
+    make: Callable[[], asyncio.AbstractEventLoop]
+    loop_class: type
+
+    def __call__(cls, selector: object = None) -> Any:
+        if "make" not in vars(cls):
+            raise TypeError(f"{cls.__name__} derives from the loop in place; teach the bootstrap how to do that")
+        loop = cls.make()
+        assert isinstance(loop, cls.loop_class)
+        Ledger.ours += 1
+        return loop
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, cls.loop_class)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, cls.loop_class)
+
+
+def put_in_place(loop: str) -> None:
+    """Let every name that the tests make a loop by make ours."""
+    ours = importlib.import_module(loop)
+    loop_class = ours.EventLoop if hasattr(ours, "EventLoop") else ours.Loop
+    make = staticmethod(ours.new_event_loop)
+    standing = InPlace("SelectorEventLoop", (), {"make": make, "loop_class": loop_class})
+
+    unix = asyncio.unix_events
+    policies = [
+        value for value in vars(unix).values() if isinstance(value, type) and "_loop_factory" in vars(value)
+    ]
+    # asyncio.new_event_loop(), asyncio.run(), asyncio.Runner() and IsolatedAsyncioTestCase all ask the policy (until
+    # 3.15), and a policy set to None by a module's teardown is made anew from the class, so the class is what changes.
+    for policy in policies:
+        policy._loop_factory = standing  # type: ignore[attr-defined]
+    for place in (unix, asyncio):
+        for name in ("_UnixSelectorEventLoop", "SelectorEventLoop", "EventLoop"):
+            if hasattr(place, name):
+                setattr(place, name, standing)
+    # test_runners and test_pep492 build their loops from asyncio.BaseEventLoop and fill in the parts it lacks.
+    # asyncio.base_events.BaseEventLoop stays: it is a base class there, ours included.
+    asyncio.BaseEventLoop = standing  # type: ignore[misc,assignment]
+
+
+# --- the run -------------------------------------------------------------------------------------------------------
+
+
+class Narrator(unittest.TestResult):
+    """Tells the runner what happens, when it happens."""
+
+    def __init__(self, out: IO[str]) -> None:
+        super().__init__()
+        self.out = out
+        self.outcome = "passed"
+        self.detail = ""
+        self.loops_before = 0
+
+    def startTest(self, test: unittest.TestCase) -> None:
+        super().startTest(test)
+        self.outcome, self.detail = "passed", ""
+        say(self.out, event="start", test=name_of(test))
+
+    def stopTest(self, test: unittest.TestCase) -> None:
+        super().stopTest(test)
+        # Counted from stop to stop: IsolatedAsyncioTestCase makes its loop before it starts the test.
+        loops = Ledger.ours - self.loops_before
+        self.loops_before = Ledger.ours
+        say(self.out, event="end", test=name_of(test), outcome=self.outcome, detail=self.detail, loops=loops)
+
+    def addError(self, test: unittest.TestCase, err: Any) -> None:
+        super().addError(test, err)
+        if isinstance(test, unittest.TestCase):
+            self.fail(test, err)
+        else:  # setUpModule, setUpClass and their teardowns: unittest hands over a placeholder
+            say(self.out, event="fixture", test=str(test), detail=self._exc_info_to_string(err, test))  # type: ignore[attr-defined]
+
+    def addFailure(self, test: unittest.TestCase, err: Any) -> None:
+        super().addFailure(test, err)
+        self.fail(test, err)
+
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self.fail(subtest, err)
+
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
+        super().addSkip(test, reason)
+        if not isinstance(test, unittest.TestCase):
+            say(self.out, event="fixture-skip", test=str(test), detail=reason)
+        elif self.outcome == "passed":
+            self.outcome, self.detail = "skipped", reason
+
+    def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
+        super().addUnexpectedSuccess(test)
+        self.outcome, self.detail = "failed", "passed although it is marked as an expected failure"
+
+    def fail(self, test: unittest.TestCase, err: Any) -> None:
+        self.outcome = "failed"
+        self.detail += self._exc_info_to_string(err, test)  # type: ignore[attr-defined]
+
+
+def name_of(test: unittest.TestCase) -> str:
+    return test.id().rpartition(".")[2]
+
+
+def run_class(out: IO[str], module: str, title: str, tests: list[str]) -> None:
+    if not sys.warnoptions:
+        warnings.simplefilter("default")  # as unittest's own runner does
+    case = getattr(importlib.import_module(f"{PACKAGE}.{module}"), title)
+    suite = unittest.TestSuite(case(test) for test in tests)
+    suite.run(Narrator(out))
+    say(out, event="done", ours=Ledger.ours, standard=Ledger.standard, pid=os.getpid())
+
+
+if __name__ == "__main__":
+    main()

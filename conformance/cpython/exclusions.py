@@ -1,0 +1,68 @@
+"""The tests that are not asked of the loop, and the watch that keeps the list honest.
+
+An entry has ids, a reason and a date. An id is `module.Class.test`; `*` stands for any run of characters, so that one line can
+name the same test in the classes that CPython repeats per selector. An entry that names no test, or a test that passes, is
+reported: the list only ever shrinks.
+"""
+
+from __future__ import annotations
+
+import datetime
+import tomllib
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+LIST = Path(__file__).with_name("exclusions.toml")
+
+
+@dataclass
+class Exclusion:
+    """One reason not to ask for some tests."""
+
+    ids: tuple[str, ...]
+    reason: str
+    date: datetime.date
+    pythons: tuple[str, ...] = ()
+    """Versions it holds for, as prefixes (`3.13`); empty means all."""
+
+    used: set[str] = field(default_factory=set)
+    """The ids that matched a test so far."""
+
+    def covers(self, test: str, python: str) -> bool:
+        """Say whether a test is excluded by this entry, and remember it."""
+        if not self.applies_to(python):
+            return False
+        matching = {pattern for pattern in self.ids if fnmatchcase(test, pattern)}
+        self.used |= matching
+        return bool(matching)
+
+    def applies_to(self, python: str) -> bool:
+        return not self.pythons or any(python == name or python.startswith(name + ".") for name in self.pythons)
+
+
+def read(path: Path = LIST) -> list[Exclusion]:
+    """Read the list.
+
+    Raises:
+        ValueError: An entry has no ids, no reason, no date, or a key that means nothing.
+    """
+    entries = []
+    for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("exclusion", []):
+        ids, reason, date = entry.pop("ids", None), entry.pop("reason", None), entry.pop("date", None)
+        pythons = entry.pop("pythons", [])
+        if not ids or not reason or not isinstance(date, datetime.date) or entry:
+            raise ValueError(f"{path}: an exclusion needs ids, reason and date, and may have pythons: {ids} {entry}")
+        entries.append(Exclusion(tuple(ids), reason, date, tuple(pythons)))
+    return entries
+
+
+def unused(entries: list[Exclusion], modules: list[str], pythons: list[str]) -> list[str]:
+    """Name the ids that matched nothing, among those that this run could have matched."""
+    return [
+        pattern
+        for entry in entries
+        if any(entry.applies_to(python) for python in pythons)
+        for pattern in entry.ids
+        if pattern not in entry.used and any(fnmatchcase(module, pattern.split(".")[0]) for module in modules)
+    ]

@@ -1,0 +1,192 @@
+"""Runs the modules on one interpreter and gives each test its verdict.
+
+A test that fails on our loop is run on asyncio's own in the same breath: what fails there too on this machine is `known`, said
+so, and not held against us. An excluded test is run as well, in a process apart, only to see whether its entry is stale.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from conformance.cpython.exclusions import Exclusion
+from conformance.cpython.interpreters import Interpreter
+from conformance.cpython.processes import ClassRun, Event, Outcome, list_tests, run_class, tail
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run and how."""
+
+    loop: str
+    modules: list[str]
+    match: str
+    """Only tests whose id contains this."""
+    jobs: int
+    limit: float
+    exclusions: list[Exclusion]
+
+
+@dataclass
+class ModuleReport:
+    """What became of one module on one interpreter."""
+
+    module: str
+    outcomes: list[Outcome] = field(default_factory=list)
+    ours: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+    def count(self, kind: str) -> int:
+        return sum(outcome.kind == kind for outcome in self.outcomes)
+
+
+@dataclass
+class PythonReport:
+    """What became of one interpreter."""
+
+    interpreter: Interpreter
+    modules: list[ModuleReport] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+    """Excluded tests that pass."""
+    note: str = ""
+    """Why nothing was run."""
+    broken: bool = False
+
+    def outcomes(self) -> list[Outcome]:
+        return [outcome for module in self.modules for outcome in module.outcomes]
+
+    def totals(self) -> Counter[str]:
+        return Counter(outcome.kind for outcome in self.outcomes())
+
+
+def run_suite(interpreter: Interpreter, plan: Plan) -> PythonReport:
+    """Run all modules of the plan on one interpreter."""
+    report = PythonReport(interpreter)
+    events, output = list_tests(interpreter, plan.loop, plan.modules)
+    about: Event = next((event for event in events if event["event"] == "python"), {})
+    if not about:
+        report.note, report.broken = f"{interpreter.python} does not run the bootstrap:\n{tail(output)}", True
+    elif not about["suite"]:
+        report.note = "this build lacks test.test_asyncio: skipped"
+    elif about["loop"] is None:
+        report.note, report.broken = f"{plan.loop} cannot be imported:\n{tail(output)}", True
+    if report.note:
+        return report
+    listed = {event["module"]: event for event in events if event["event"] == "module"}
+    with ThreadPoolExecutor(plan.jobs) as pool:
+        progress = Progress(interpreter.version)
+        for module in plan.modules:
+            ModuleRun(report, plan, module, progress).start(pool, listed.get(module, {"broken": tail(output)}))
+    order = {module: place for place, module in enumerate(plan.modules)}
+    report.modules.sort(key=lambda module: order[module.module])
+    return report
+
+
+class ModuleRun:
+    """One module: its classes run side by side, the last one to end closes the account."""
+
+    def __init__(self, report: PythonReport, plan: Plan, module: str, progress: Progress) -> None:
+        self.report = report
+        self.plan = plan
+        self.progress = progress
+        self.module = ModuleReport(module)
+        self.lock = threading.Lock()
+        self.open_classes = 0
+
+    def start(self, pool: ThreadPoolExecutor, listing: Event) -> None:
+        if "skipped" in listing:
+            self.module.note = listing["skipped"]
+        elif "broken" in listing:
+            self.fail("(import)", listing["broken"])
+        wanted = []
+        for title, tests in listing.get("classes", {}).items():
+            if chosen := [test for test in tests if self.plan.match in f"{self.module.module}.{title}.{test}"]:
+                wanted.append((title, chosen))
+        self.open_classes = len(wanted)
+        if not wanted:
+            self.close()
+        for title, tests in wanted:
+            pool.submit(self.run, title, tests)
+
+    def run(self, title: str, tests: list[str]) -> None:
+        try:
+            self.judge(title, tests)
+        except Exception as error:  # a thread of a pool would keep it to itself
+            self.fail(f"{title}.(runner)", repr(error))
+        with self.lock:
+            self.open_classes -= 1
+            last = self.open_classes == 0
+        if last:
+            self.close()
+
+    def judge(self, title: str, tests: list[str]) -> None:
+        name, python = self.module.module, self.report.interpreter.version
+        excluded = [test for test in tests if self.exclusion(f"{name}.{title}.{test}", python)]
+        asked = [test for test in tests if test not in excluded]
+        run = self.process(title, asked) if asked else ClassRun()
+        failed = [outcome for outcome in run.outcomes if outcome.kind == "failed"]
+        if failed and self.plan.loop != "asyncio":
+            self.compare(title, asked, failed)
+        stale = []
+        if excluded:
+            stale = [outcome.test for outcome in self.process(title, excluded).outcomes if outcome.kind == "passed"]
+        with self.lock:
+            self.module.outcomes += run.outcomes
+            self.module.outcomes += [Outcome(f"{name}.{title}.{test}", "excluded") for test in excluded]
+            self.module.ours += run.ours
+            self.module.seconds += run.seconds
+            self.report.stale += stale
+
+    def exclusion(self, test: str, python: str) -> Exclusion | None:
+        with self.lock:
+            return next((entry for entry in self.plan.exclusions if entry.covers(test, python)), None)
+
+    def process(self, title: str, tests: list[str], loop: str = "") -> ClassRun:
+        plan = self.plan
+        name = self.module.module
+        return run_class(self.report.interpreter, loop or plan.loop, name, title, tests, plan.limit)
+
+    def compare(self, title: str, asked: list[str], failed: list[Outcome]) -> None:
+        """Run on asyncio what failed on our loop."""
+        prefix = f"{self.module.module}.{title}."
+        again = [test for test in asked if any(outcome.test == prefix + test for outcome in failed)]
+        if not again:
+            return
+        control = {outcome.test: outcome for outcome in self.process(title, again, loop="asyncio").outcomes}
+        for outcome in failed:
+            same = control.get(outcome.test)
+            if same is not None and same.kind == "failed":
+                outcome.kind, outcome.detail = "known", same.detail
+
+    def fail(self, where: str, detail: str) -> None:
+        with self.lock:
+            self.module.outcomes.append(Outcome(f"{self.module.module}.{where}", "failed", detail))
+
+    def close(self) -> None:
+        module = self.module
+        module.outcomes.sort(key=lambda outcome: outcome.test)
+        # The proof that the loop was in place at all. A filtered run may well leave out the tests that need a loop.
+        ran = any(outcome.kind == "passed" for outcome in module.outcomes)
+        if self.plan.loop != "asyncio" and not self.plan.match and ran and not module.ours:
+            self.fail("(place)", f"no {self.plan.loop} loop was made in this module")
+        self.report.modules.append(module)
+        self.progress.say(module)
+
+
+class Progress:
+    """One line on stderr for each module that is through."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.lock = threading.Lock()
+
+    def say(self, module: ModuleReport) -> None:
+        kinds = ("passed", "failed", "known", "skipped", "excluded")
+        counts = ", ".join(f"{module.count(kind)} {kind}" for kind in kinds if module.count(kind))
+        with self.lock:
+            line = f"{self.version:8} {module.module:26} {counts or module.note} ({module.seconds:.1f} s)"
+            print(line, file=sys.stderr, flush=True)
