@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -63,9 +64,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=90, metavar="SECONDS", help="for one class (default: 90)")
     parser.add_argument("--lines", type=int, default=25, help="how much of each failure to print")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every outcome there")
-    parser.add_argument("--wheel-dir", type=Path, default=root / "dist", help="default: dist")
+    parser.add_argument("--wheel-dir", type=Path, default=wheel_dir(), help="default: dist")
     parser.add_argument("--venv-dir", type=Path, default=root / ".venvs", help="default: .venvs")
     return parser.parse_args()
+
+
+def wheel_dir() -> Path:
+    # Whoever sends cargo's output elsewhere has a reason, mostly another C library, and it holds for wheels, too.
+    target = os.environ.get("CARGO_TARGET_DIR")
+    return Path(target, "dist") if target else interpreters.ROOT / "dist"
 
 
 if __name__ == "__main__":

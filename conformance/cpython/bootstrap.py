@@ -103,21 +103,22 @@ def list_module(module: str) -> dict[str, object]:
         if missing.name == name:
             return {"skipped": "this Python has no such module"}
         return {"broken": traceback.format_exc()}
-    except BaseException:
+    except Exception:  # noqa: BLE001  whatever it is, the runner shows it and the other modules are listed
         return {"broken": traceback.format_exc()}
-    classes = {}
-    for title, item in vars(found).items():
-        if isinstance(item, type) and issubclass(item, unittest.TestCase):
-            if tests := list(unittest.defaultTestLoader.getTestCaseNames(item)):
-                classes[title] = tests
-    return {"classes": classes}
+    names = unittest.defaultTestLoader.getTestCaseNames
+    cases = {
+        title: item
+        for title, item in vars(found).items()
+        if isinstance(item, type) and issubclass(item, unittest.TestCase)
+    }
+    return {"classes": {title: list(tests) for title, case in cases.items() if (tests := names(case))}}
 
 
 # --- the loop in place ---------------------------------------------------------------------------------------------
 
 
 def count_standard_loops(*, as_ours: bool) -> None:
-    real = asyncio.unix_events._UnixSelectorEventLoop  # type: ignore[attr-defined]
+    real: Any = asyncio.unix_events._UnixSelectorEventLoop
     begin = real.__init__
 
     @functools.wraps(begin)
@@ -164,9 +165,7 @@ def put_in_place(loop: str) -> None:
     standing = InPlace("SelectorEventLoop", (), {"make": make, "loop_class": loop_class})
 
     unix = asyncio.unix_events
-    policies = [
-        value for value in vars(unix).values() if isinstance(value, type) and "_loop_factory" in vars(value)
-    ]
+    policies = [value for value in vars(unix).values() if isinstance(value, type) and "_loop_factory" in vars(value)]
     # asyncio.new_event_loop(), asyncio.run(), asyncio.Runner() and IsolatedAsyncioTestCase all ask the policy (until
     # 3.15), and a policy set to None by a module's teardown is made anew from the class, so the class is what changes.
     for policy in policies:
@@ -210,7 +209,7 @@ class Narrator(unittest.TestResult):
         if isinstance(test, unittest.TestCase):
             self.fail(test, err)
         else:  # setUpModule, setUpClass and their teardowns: unittest hands over a placeholder
-            say(self.out, event="fixture", test=str(test), detail=self._exc_info_to_string(err, test))  # type: ignore[attr-defined]
+            say(self.out, event="fixture", test=str(test), detail=self._exc_info_to_string(err, test))
 
     def addFailure(self, test: unittest.TestCase, err: Any) -> None:
         super().addFailure(test, err)

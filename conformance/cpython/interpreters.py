@@ -27,7 +27,7 @@ class Unprepared(Exception):
 def choose(wanted: list[str]) -> list[tuple[str, str]]:
     """Return path and version of the interpreters to test, `scripts/pythons` deciding when none is named."""
     if not wanted:
-        lines = subprocess.check_output([ROOT / "scripts" / "pythons"], text=True).splitlines()
+        lines = subprocess.check_output([sys.executable, ROOT / "scripts" / "pythons"], text=True).splitlines()
         return [(path, version) for path, _, version in (line.partition("\t") for line in lines)]
     question = (
         "import platform, sysconfig;"

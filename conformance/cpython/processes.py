@@ -53,9 +53,7 @@ def list_tests(interpreter: Interpreter, loop: str, modules: list[str]) -> tuple
     return events, output
 
 
-def run_class(
-    interpreter: Interpreter, loop: str, module: str, title: str, tests: list[str], limit: float
-) -> ClassRun:
+def run_class(interpreter: Interpreter, loop: str, module: str, title: str, tests: list[str], limit: float) -> ClassRun:
     """Run some tests of one class."""
     request = {"command": "run", "loop": loop, "module": module, "class": title, "tests": tests, "limit": limit}
     begin = time.monotonic()

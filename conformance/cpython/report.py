@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from conformance.cpython.suite import ModuleReport, PythonReport
+from conformance.cpython.suite import PythonReport
 
 KINDS = ("passed", "failed", "known", "skipped", "excluded")
 
@@ -47,21 +47,17 @@ def show(reports: list[PythonReport], loop: str, unused: list[str], *, lines: in
 
 
 def show_matrix(report: PythonReport) -> None:
-    print(f"{'module':26}{'passed':>9}{'failed':>9}{'skipped':>9}{'excluded':>9}{'on asyncio too':>16}{'loops made':>12}")
+    print(f"{'module':26}" + "".join(f"{kind:>10}" for kind in KINDS) + f"{'loops made':>12}")
     for module in report.modules:
-        print(row(module.module, *(module.count(kind) for kind in KINDS), module.ours) + note(module))
-    count = report.totals()
-    print(row("all", *(count[kind] for kind in KINDS), sum(module.ours for module in report.modules)))
+        counts = Counter(outcome.kind for outcome in module.outcomes)
+        print(row(module.module, counts, module.ours) + (f"  {module.note}" if module.note else ""))
+    print(row("all", report.totals(), sum(module.ours for module in report.modules)))
     loopless = sum(outcome.kind == "passed" and not outcome.loops for outcome in report.outcomes())
-    print(f"{count['passed'] - loopless} of the passed tests made a loop of ours, {loopless} need none or mock it")
+    print(f"of the passed tests {report.totals()['passed'] - loopless} made a loop, {loopless} need none or mock it")
 
 
-def row(name: str, passed: int, failed: int, known: int, skipped: int, excluded: int, loops: int) -> str:
-    return f"{name:26}{passed:9}{failed:9}{skipped:9}{excluded:9}{known:16}{loops:12}"
-
-
-def note(module: ModuleReport) -> str:
-    return f"  {module.note}" if module.note else ""
+def row(name: str, counts: Counter[str], loops: int) -> str:
+    return f"{name:26}" + "".join(f"{counts[kind]:10}" for kind in KINDS) + f"{loops:12}"
 
 
 def write_json(path: Path, reports: list[PythonReport], loop: str) -> None:

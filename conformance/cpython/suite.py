@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 
 from conformance.cpython.exclusions import Exclusion
 from conformance.cpython.interpreters import Interpreter
-from conformance.cpython.processes import ClassRun, Event, Outcome, list_tests, run_class, tail
+from conformance.cpython.processes import (
+    ClassRun,
+    Event,
+    Outcome,
+    list_tests,
+    run_class,
+    tail,
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ class ModuleRun:
     def run(self, title: str, tests: list[str]) -> None:
         try:
             self.judge(title, tests)
-        except Exception as error:  # a thread of a pool would keep it to itself
+        except Exception as error:  # noqa: BLE001  a thread of a pool would keep it to itself
             self.fail(f"{title}.(runner)", repr(error))
         with self.lock:
             self.open_classes -= 1
