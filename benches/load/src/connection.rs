@@ -7,13 +7,14 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
+use crate::buffer::Buffer;
 use crate::poller::{Interest, Poller};
 
 /// What one request is made of and what its answer must be; shared by all connections.
 pub(crate) struct Exchange {
     request: Vec<u8>,
     answer_size: usize,
-    inbox: Vec<u8>,
+    inbox: Buffer,
     check: bool,
 }
 
@@ -26,7 +27,7 @@ impl Exchange {
         Self {
             request,
             answer_size,
-            inbox: vec![0; 256 * 1024],
+            inbox: Buffer::new(),
             check,
         }
     }

@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
+use crate::buffer::Buffer;
 use crate::gate;
 use crate::poller::{Interest, Poller};
 
@@ -22,7 +23,7 @@ pub(crate) fn run(parts: usize) -> io::Result<()> {
 
     // A descriptor is a small number, so it is the index as well: no hashing on the floor.
     let mut peers: Vec<Option<Peer>> = Vec::new();
-    let mut inbox = vec![0; 256 * 1024];
+    let mut inbox = Buffer::new();
     let mut ready = Vec::new();
     loop {
         ready.clear();

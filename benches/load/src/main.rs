@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod buffer;
 mod connection;
 mod echo;
 mod floor;

@@ -1,0 +1,123 @@
+"""The speeds that were promised, as rules over the table.
+
+A goal that is missed is printed with its rows; nothing fails, because a number from one machine on one day is a report,
+not a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from benches.loops import FLOOR, SUBJECT
+from benches.verdict import Line
+
+#: For a line, the worst allowed cost; None when what it is compared with was not measured.
+Limit = Callable[[Line, dict[str, Line]], float | None]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A promise about all rows that match one of the patterns."""
+
+    text: str
+    patterns: tuple[str, ...]
+    limit: Limit
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a goal stands: which of its rows were compared, and which missed it, with cost by limit."""
+
+    goal: Goal
+    compared: int
+    missed: dict[str, float]
+
+
+def judge(lines: Sequence[Line]) -> list[Outcome]:
+    """Compares what was measured with what was promised; goals about rows that were not measured are left out."""
+    by_id = {line.row.id: line for line in lines}
+    outcomes = []
+    for goal in GOALS:
+        compared = 0
+        missed = {}
+        for line in lines:
+            if SUBJECT not in line.medians or not any(fnmatchcase(line.row.id, pattern) for pattern in goal.patterns):
+                continue
+            limit = goal.limit(line, by_id)
+            if limit is None:
+                continue
+            compared += 1
+            if line.cost(SUBJECT) > limit:
+                missed[line.row.id] = line.cost(SUBJECT) / limit
+        if compared:
+            outcomes.append(Outcome(goal, compared, missed))
+    return outcomes
+
+
+def _than(loop: str, factor: float) -> Limit:
+    return lambda line, _: factor * line.cost(loop) if loop in line.medians else None
+
+
+def _than_best(factor: float) -> Limit:
+    return lambda line, _: factor * line.cost(line.best_rival) if line.best_rival else None
+
+
+def _above_floor(micros: float) -> Limit:
+    return lambda line, _: line.medians[FLOOR] + micros if FLOOR in line.medians else None
+
+
+def _than_row(prefix: str, other: str, factor: float) -> Limit:
+    def limit(line: Line, by_id: dict[str, Line]) -> float | None:
+        twin = by_id.get(line.row.id.replace(prefix, other, 1))
+        return factor * twin.cost(SUBJECT) if twin and SUBJECT in twin.medians else None
+
+    return limit
+
+
+GOALS = (
+    Goal("echo: no more CPU per request than any rival", ("echo/*",), _than_best(1.0)),
+    Goal(
+        "echo of 64 B and 1 KiB through protocols: below the floor + 1.0 µs",
+        ("echo/protocol/64B/*", "echo/protocol/1KiB/*"),
+        _above_floor(1.0),
+    ),
+    Goal(
+        "two writes cost no more than one plus 10 %",
+        ("twice/protocol/*",),
+        _than_row("twice/", "echo/", 1.1),
+    ),
+    Goal(
+        "uvicorn: at least 1.7 × uvloop's requests per second",
+        ("program/uvicorn",),
+        _than("uvloop", 1 / 1.7),
+    ),
+    Goal(
+        "aiohttp: at least 1.4 × uvloop's requests per second",
+        ("program/aiohttp",),
+        _than("uvloop", 1 / 1.4),
+    ),
+    Goal(
+        "programs: at least zuvloop's requests per second",
+        ("program/uvicorn", "program/aiohttp"),
+        _than("zuvloop", 1.0),
+    ),
+    Goal("sock_*: at most 0.9 × rloop", ("echo/sock/*",), _than("rloop", 0.9)),
+    Goal(
+        "call_soon chain: at most 0.75 × the best rival",
+        ("micro/call_soon_chain",),
+        _than_best(0.75),
+    ),
+    Goal("timers: at most 0.6 × the best rival", ("micro/timer_*",), _than_best(0.6)),
+    Goal(
+        "threadsafe: no more than the best rival",
+        ("micro/threadsafe_*",),
+        _than_best(1.0),
+    ),
+    Goal(
+        "an idle connection: at most 1.2 KiB",
+        ("idle/protocol",),
+        lambda _line, _all: 1.2 * 1024,
+    ),
+)

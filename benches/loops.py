@@ -1,0 +1,68 @@
+"""Which loops are measured, and which of them are here.
+
+A rival that cannot be imported, or whose loop cannot turn once, is named with its reason and left out; it is never fatal.
+Each one is tried in a process of its own, because some change the standard library when they are imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+SUBJECT = "tepal"
+CONTROL = "asyncio"
+#: Not a loop: a bare epoll server in Rust, the least an echo can cost.
+FLOOR = "floor"
+RIVALS = ("uvloop", "rloop", "rsloop", "zuvloop")
+NAMES = (CONTROL, *RIVALS, SUBJECT)
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A loop that is here, with its version, or the reason why it is not."""
+
+    name: str
+    version: str | None
+    reason: str | None = None
+
+
+def factory(name: str) -> LoopFactory:
+    """The function that makes a loop of the library called so; every one of them has it under the same name."""
+    return cast("LoopFactory", importlib.import_module(name).new_event_loop)
+
+
+def find(name: str) -> Found:
+    """Tries a loop out in another process."""
+    program = f"import {name}, asyncio; l = {name}.new_event_loop(); l.run_until_complete(asyncio.sleep(0)); l.close()"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Found(name, None, "its loop did not end within 30 s")
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        return Found(name, None, lines[-1] if lines else f"ended with status {done.returncode}")
+    return Found(name, _version(name))
+
+
+def _version(name: str) -> str:
+    if name == CONTROL:
+        return platform.python_version()
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
