@@ -41,6 +41,8 @@ class Ledger:
 
 def main() -> None:
     request = json.loads(sys.argv[1])
+    if request.get("path"):
+        sys.path.insert(0, request["path"])
     with open(request["out"], "w", encoding="utf-8") as out:
         if request["command"] == "list":
             say(out, event="python", version=version(), suite=has_suite(), loop=loop_version(request["loop"]))
@@ -243,7 +245,7 @@ def name_of(test: unittest.TestCase) -> str:
 def run_class(out: IO[str], module: str, title: str, tests: list[str]) -> None:
     if not sys.warnoptions:
         warnings.simplefilter("default")  # as unittest's own runner does
-    case = getattr(importlib.import_module(f"{PACKAGE}.{module}"), title)
+    case = getattr(importlib.import_module(module), title)
     suite = unittest.TestSuite(case(test) for test in tests)
     suite.run(Narrator(out))
     say(out, event="done", ours=Ledger.ours, standard=Ledger.standard, pid=os.getpid())

@@ -24,6 +24,21 @@ BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 Event = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a test module is imported from."""
+
+    package: str
+    module: str
+    path: str = ""
+    """A folder to look in first; empty for the standard library."""
+
+
+def cpython(module: str) -> Source:
+    """One of the interpreter's own asyncio test modules."""
+    return Source("test.test_asyncio.", module)
+
+
 @dataclass
 class Outcome:
     """What became of one test."""
@@ -53,9 +68,19 @@ def list_tests(interpreter: Interpreter, loop: str, modules: list[str]) -> tuple
     return events, output
 
 
-def run_class(interpreter: Interpreter, loop: str, module: str, title: str, tests: list[str], limit: float) -> ClassRun:
+def run_class(
+    interpreter: Interpreter, loop: str, source: Source, title: str, tests: list[str], limit: float
+) -> ClassRun:
     """Run some tests of one class."""
-    request = {"command": "run", "loop": loop, "module": module, "class": title, "tests": tests, "limit": limit}
+    request = {
+        "command": "run",
+        "loop": loop,
+        "module": source.package + source.module,
+        "path": source.path,
+        "class": title,
+        "tests": tests,
+        "limit": limit,
+    }
     begin = time.monotonic()
     events, output, end = talk(interpreter, request, limit)
     run = ClassRun(seconds=time.monotonic() - begin)
@@ -63,7 +88,7 @@ def run_class(interpreter: Interpreter, loop: str, module: str, title: str, test
     started = [event["test"] for event in events if event["event"] == "start"]
     running = next((test for test in started if test not in ends), None)
     done = next((event for event in events if event["event"] == "done"), None)
-    prefix = f"{module}.{title}."
+    prefix = f"{source.module}.{title}."
     for test in tests:
         if test in ends:
             event = ends[test]

@@ -12,12 +12,14 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from conformance.cpython import gauge
 from conformance.cpython.exclusions import Exclusion
 from conformance.cpython.interpreters import Interpreter
 from conformance.cpython.processes import (
     ClassRun,
     Event,
     Outcome,
+    cpython,
     list_tests,
     run_class,
     tail,
@@ -81,6 +83,8 @@ def run_suite(interpreter: Interpreter, plan: Plan) -> PythonReport:
         report.note = "this build lacks test.test_asyncio: skipped"
     elif about["loop"] is None:
         report.note, report.broken = f"{plan.loop} cannot be imported:\n{tail(output)}", True
+    elif wrong := gauge.check(interpreter, plan.loop, plan.jobs):
+        report.note, report.broken = "\n".join(["the runner misjudges its samples:", *wrong]), True
     if report.note:
         return report
     listed = {event["module"]: event for event in events if event["event"] == "module"}
@@ -155,7 +159,7 @@ class ModuleRun:
     def process(self, title: str, tests: list[str], loop: str = "") -> ClassRun:
         plan = self.plan
         name = self.module.module
-        return run_class(self.report.interpreter, loop or plan.loop, name, title, tests, plan.limit)
+        return run_class(self.report.interpreter, loop or plan.loop, cpython(name), title, tests, plan.limit)
 
     def compare(self, title: str, asked: list[str], failed: list[Outcome]) -> None:
         """Run on asyncio what failed on our loop."""
