@@ -36,14 +36,18 @@ def draw(lines: Sequence[Line], columns: Sequence[str], title: str) -> str:
     shown = [line for line in lines if base in line.medians and line.cost(base) > 0]
     height = _TOP + _ROW * len(shown) + 30
     body = [*_frame(columns, base, title, height), *_rows(shown, columns, base)]
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_LABELS + _WIDTH + 30}" height="{height}" font-family="sans-serif" font-size="11">'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_LABELS + _WIDTH + 30}" height="{height}" '
+        'font-family="sans-serif" font-size="11">'
+    )
     return "\n".join([head, *body, "</svg>", ""])
 
 
 def _frame(columns: Sequence[str], base: str, title: str, height: int) -> Iterator[str]:
     yield f'<rect width="100%" height="{height}" fill="white"/>'
     yield f'<text x="10" y="20" font-size="14" font-weight="bold">{escape(title)}</text>'
-    yield f'<text x="10" y="37" fill="#555">cost as a multiple of {base}\'s, logarithmic; right of the line {base} is cheaper</text>'
+    legend = f"cost as a multiple of {base}'s, logarithmic; right of the line {base} is cheaper"
+    yield f'<text x="10" y="37" fill="#555">{legend}</text>'
     for index, name in enumerate(columns):
         x = float(_LABELS + 90 * index)
         yield f'<circle cx="{x}" cy="50" r="4" fill="{_COLOURS.get(name, "#000")}"/><text x="{x + 8}" y="54">{escape(name)}</text>'

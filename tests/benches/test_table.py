@@ -1,0 +1,103 @@
+"""The benchmarks' arithmetic: who is ahead, what is lost, which goals are missed, and that nothing lost goes unsaid."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from benches import goals, plot, report
+from benches.families import all_families
+from benches.families.programs import parse_wrk
+from benches.loops import Found
+from benches.model import Case, Results, Row
+from benches.verdict import Line, lines
+
+COST = Case("echo/protocol/64B/10", (Row("echo/protocol/64B/10", "cpu_us", "µs"),))
+RATE = Case("program/uvicorn", (Row("program/uvicorn", "per_second", "requests / s", "higher"),))
+LOOPS = ["asyncio", "uvloop", "tepal", "floor"]
+
+
+def measured(case: Case, **values: float) -> Line:
+    results = Results()
+    for loop, value in values.items():
+        results.add(case, loop, {case.rows[0].metric: value})
+    return lines([case], results, LOOPS)[0]
+
+
+def test_the_median_of_the_rounds_stands_in_the_table() -> None:
+    results = Results()
+    for value in (9.0, 1.0, 2.0):
+        results.add(COST, "tepal", {"cpu_us": value})
+    assert lines([COST], results, LOOPS)[0].medians == {"tepal": 2.0}
+
+
+def test_the_floor_is_no_rival() -> None:
+    line = measured(COST, asyncio=10, uvloop=4, tepal=3, floor=1)
+    assert (line.best_rival, line.ratio, line.lost) == ("uvloop", 0.75, False)
+
+
+def test_a_higher_rate_is_a_lower_cost() -> None:
+    line = measured(RATE, asyncio=50, uvloop=100, tepal=200)
+    assert (line.best_rival, line.ratio, line.lost) == ("uvloop", 0.5, False)
+    assert measured(RATE, uvloop=100, tepal=50).lost
+
+
+def test_a_row_in_which_tepal_fails_is_lost_and_says_why() -> None:
+    results = Results()
+    results.add(COST, "uvloop", {"cpu_us": 1.0})
+    results.add(COST, "tepal", {"cpu_us": 0.5})
+    results.fail(COST, "tepal", "hung in the second round")
+    (line,) = lines([COST], results, LOOPS)
+    assert line.lost
+    text = report.render(header(), [], LOOPS, [line], [])
+    assert "LOST" in text
+    assert "hung in the second round" in text
+
+
+def test_every_lost_row_is_listed() -> None:
+    text = report.render(
+        header(), [Found("zuvloop", None, "not for 3.13")], LOOPS, [measured(COST, uvloop=1, tepal=2)], []
+    )
+    assert "2.00 uvloop  LOST" in text
+    assert "ahead in 0 of 1 rows; it loses:" in text
+    assert "not here: zuvloop (not for 3.13)" in text
+
+
+def test_goals_compare_with_floor_rivals_and_other_rows() -> None:
+    twice = Case("twice/protocol/64B/10", (Row("twice/protocol/64B/10", "cpu_us", "µs"),))
+    table = [
+        measured(COST, uvloop=8, tepal=7, floor=5),
+        measured(twice, uvloop=14, tepal=7.5, floor=6),
+        measured(RATE, uvloop=100, tepal=180),
+    ]
+    missed = {outcome.goal.text: outcome.missed for outcome in goals.judge(table)}
+    assert missed["echo: no more CPU per request than any rival"] == {}
+    assert missed["echo of 64 B and 1 KiB through protocols: below the floor + 1.0 µs"] == {COST.id: 7 / 6}
+    assert missed["two writes cost no more than one plus 10 %"] == {}
+    assert missed["uvicorn: at least 1.7 × uvloop's requests per second"] == {}
+    assert "timers: at most 0.6 × the best rival" not in missed
+
+
+def test_the_plot_is_well_formed_without_tepal_too() -> None:
+    for line in (measured(COST, asyncio=10, uvloop=4), measured(COST, asyncio=10, uvloop=4, tepal=1000, floor=1)):
+        ElementTree.fromstring(plot.draw([line], LOOPS, "a < b & c"))
+
+
+def test_row_names_are_unique() -> None:
+    rows = [row.id for family in all_families() for case in family.cases(quick=False) for row in case.rows]
+    assert len(rows) == len(set(rows))
+
+
+def test_wrk_is_read() -> None:
+    said = [
+        "     50%    1.50ms",
+        "     99%  900.00us",
+        "  12345 requests in 2.00s, 1MB read",
+        "Requests/sec:   6172.50",
+        "",
+    ]
+    text = "\n".join(said)
+    assert parse_wrk(text) == {"requests": 12345.0, "per_second": 6172.5, "p50_us": 1500.0, "p99_us": 900.0}
+
+
+def header() -> dict[str, object]:
+    return dict.fromkeys(("date", "machine", "cores", "kernel", "python", "mode", "rounds", "load_average"), "x")
