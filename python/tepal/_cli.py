@@ -20,6 +20,11 @@ RUN_DESCRIPTION = """\
 Run an asyncio program on tepal, as it is. Within it asyncio.run(), asyncio.Runner(), asyncio.new_event_loop(),
 unittest.IsolatedAsyncioTestCase and the loops that aiohttp, uvicorn and anyio make by default are tepal's. All else is
 as under python: the arguments, the import path, __main__, tracebacks and the exit code.
+
+program:
+  script.py   a script, or a folder or zip file with a __main__.py in it
+  -m module   a module or a package, as with `python -m`
+  args ...    whatever follows is the program's own
 """
 
 RUN_EPILOG = """\
@@ -30,24 +35,21 @@ examples:
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int | None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Do what the command line says.
 
     Args:
         argv: the words after `tepal`; those of this process when not given.
 
-    Returns:
-        The exit code, None for success.
-
     Raises:
         SystemExit: for --help, --version, wrong arguments, and as the program that is run raises it.
     """
-    parser = _parser()
-    options = parser.parse_args(argv)
+    words, program = _split_off_program(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(words)
     if options.command == "run":
-        return _run(options)
-    print(info())
-    return None
+        _run(options, program)
+    else:
+        print(info())
 
 
 def info() -> str:
@@ -60,8 +62,18 @@ def info() -> str:
             ("python", f"{platform.python_version()}, {platform.python_implementation()} {threads}"),
             ("", sys.executable),
             ("platform", platform.platform()),
+            ("backend", _tepal.BACKEND),
+            ("features", ", ".join(_features())),
         )
     )
+
+
+def _features() -> list[str]:
+    """Return what this build can do that another may not: by version of tepal, of Python or of the system."""
+    features = ["TCP", "Unix sockets"]
+    if sys.version_info < (3, 16):
+        features.append("install()")
+    return features
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,9 +91,6 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     run.add_argument("--debug", action="store_true", help="turn on asyncio's debug mode, as PYTHONASYNCIODEBUG=1 does")
-    # Both take the rest of the line: what follows the program is the program's, whatever it looks like.
-    run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="run a module, as `python -m` does")
-    run.add_argument("script", nargs=argparse.REMAINDER, help="a script, or a folder or zip file with a __main__.py")
     run.set_defaults(fail=run.error)
 
     commands.add_parser(
@@ -92,9 +101,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
-    program = options.script if options.module is None else options.module
-    if not program:
+def _split_off_program(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide `run --debug app.py --debug` into what is ours and what begins with the program.
+
+    Done by hand, because argparse looks into what follows the program even where it is told to leave it alone (a `--`
+    there gets lost). Options of `run` that take a value must therefore be written `--option=value`.
+    """
+    words = list(words)
+    if words[:1] == ["run"]:
+        for index, word in enumerate(words[1:], start=1):
+            if word.startswith("-m") or not word.startswith("-"):
+                return words[:index], words[index:]
+    return words, []
+
+
+def _run(options: argparse.Namespace, program: Sequence[str]) -> None:
+    name, *args = program or [""]
+    is_module = name.startswith("-m")
+    if is_module:
+        name, *args = [name[2:], *args] if name != "-m" else args or [""]
+    if not name:
         _fail(options, "which program? Name a script, or a module after -m")
     if options.debug:
         if sys.flags.ignore_environment:
@@ -102,11 +128,10 @@ def _run(options: argparse.Namespace) -> None:
         # asyncio looks here whenever it makes a loop, and so do the processes that the program starts.
         os.environ["PYTHONASYNCIODEBUG"] = "1"
     take_over()
-    name, *args = program
-    if options.module is None:
-        run_script(name, args)
-    else:
+    if is_module:
         run_module(name, args)
+    else:
+        run_script(name, args)
 
 
 def _fail(options: argparse.Namespace, message: str) -> NoReturn:

@@ -31,13 +31,13 @@ def run_script(path: str, args: Sequence[str]) -> None:
     """
     main = _new_main()
     sys.argv[:] = [path, *args]
-    if pkgutil.get_importer(path) is not None:
+    file = os.path.join(os.getcwd(), path)  # absolute, but not tidied up: as python leaves it
+    if pkgutil.get_importer(file) is not None:
         # A folder or an archive is itself the place its modules come from, even where -P keeps others out.
-        _set_first_path(path, even_if_safe=True)
+        _set_first_path(file, even_if_safe=True)
         _run(lambda: _run_module_as_main("__main__", False))
         return
     _set_first_path(os.path.dirname(os.path.realpath(path)))
-    file = os.path.abspath(path)
     main.__file__ = file
     main.__loader__ = SourceFileLoader("__main__", file)
     _run(lambda: exec(_read_code(file), main.__dict__))
@@ -66,10 +66,8 @@ def _new_main() -> ModuleType:
     main.__dict__["__builtins__"] = builtins
     # Whether a main module begins with these differs by version; the one that python made for us tells.
     ours = sys.modules["__main__"].__dict__
-    if "__annotations__" in ours:
-        main.__dict__["__annotations__"] = {}
-    if "__cached__" in ours:
-        main.__dict__["__cached__"] = None
+    fresh = {"__annotations__": {}, "__cached__": None}
+    main.__dict__.update({name: value for name, value in fresh.items() if name in ours})
     sys.modules["__main__"] = main
     return main
 
