@@ -98,6 +98,14 @@ impl<J> Timers<J> {
         job
     }
 
+    /// Whether the key's job still waits.
+    #[must_use]
+    pub fn contains(&self, key: TimerKey) -> bool {
+        self.slots
+            .get(key.slot as usize)
+            .is_some_and(|place| place.generation == key.generation)
+    }
+
     /// The earliest deadline.
     pub fn next_deadline(&mut self) -> Option<f64> {
         self.drop_leading_husks();

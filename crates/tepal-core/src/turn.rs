@@ -75,6 +75,12 @@ impl<J> Turn<J> {
         self.timers.cancel(key)
     }
 
+    /// Whether a scheduled job still waits for its time.
+    #[must_use]
+    pub fn is_scheduled(&self, key: TimerKey) -> bool {
+        self.timers.contains(key)
+    }
+
     /// Makes the next turn ask the kernel, however busy it is: at the start of a run, and when stopping.
     pub fn look_at_once(&mut self) {
         self.look_now = true;

@@ -1,1 +1,29 @@
+//! The border of tepal: what Python sees of the core and the ground.
+//!
+//! This crate translates and drives; it makes no rule of scheduling, timing or buffering of its own (those are
+//! `tepal-core`'s) and no system call (`tepal-sys`). See ARCHITECTURE.md for the way through it.
 
+mod convert;
+mod errors;
+mod event_loop;
+mod names;
+mod owned;
+mod raw;
+mod stream;
+
+use pyo3::prelude::*;
+
+/// The native half of the `tepal` package.
+///
+/// Works without the GIL: all state lies in `Owned`, which locks there, or in atomics (`owned.rs`); free lists exist
+/// only where a GIL guards them (`raw/handle.rs`).
+#[pymodule(gil_used = false)]
+fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("BACKEND", tepal_sys::reactor::BACKEND)?;
+    module.add_class::<event_loop::Loop>()?;
+    raw::loop_methods::register(module.py())?;
+    raw::handle::register(module)?;
+    stream::register(module)?;
+    module.add_function(wrap_pyfunction!(event_loop::after_fork_in_child, module)?)
+}

@@ -14,7 +14,9 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 #[inline]
 pub fn borrow<'fd>(fd: RawFd) -> io::Result<BorrowedFd<'fd>> {
     if fd < 0 {
-        return Err(io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error()));
+        return Err(io::Error::from_raw_os_error(
+            rustix::io::Errno::BADF.raw_os_error(),
+        ));
     }
     // SAFETY: `borrow_raw` asks that the descriptor stay open for the borrow and not be -1. The number is not
     // negative, and the borrow lasts for one system call: a number that is closed makes that call answer EBADF,

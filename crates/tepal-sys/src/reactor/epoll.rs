@@ -30,6 +30,9 @@ pub struct Events {
     list: Vec<epoll::Event>,
 }
 
+// SAFETY: an epoll event's data is a union that may hold a pointer; ours are always numbers (`Token`).
+unsafe impl Send for Events {}
+
 impl Reactor {
     /// An empty set.
     ///
@@ -72,9 +75,21 @@ impl Reactor {
         let change = || epoll::modify(&self.epoll, fd, data, flags);
         let add = || epoll::add(&self.epoll, fd, data, flags);
         let outcome = if known {
-            change().or_else(|error| if error == Errno::NOENT { add() } else { Err(error) })
+            change().or_else(|error| {
+                if error == Errno::NOENT {
+                    add()
+                } else {
+                    Err(error)
+                }
+            })
         } else {
-            add().or_else(|error| if error == Errno::EXIST { change() } else { Err(error) })
+            add().or_else(|error| {
+                if error == Errno::EXIST {
+                    change()
+                } else {
+                    Err(error)
+                }
+            })
         };
         Ok(outcome?)
     }
@@ -100,7 +115,11 @@ impl Reactor {
     pub fn wait(&self, events: &mut Events, timeout: Option<f64>) -> io::Result<()> {
         let timeout = timeout.map(round_up);
         events.list.clear();
-        epoll::wait(&self.epoll, spare_capacity(&mut events.list), timeout.as_ref())?;
+        epoll::wait(
+            &self.epoll,
+            spare_capacity(&mut events.list),
+            timeout.as_ref(),
+        )?;
         Ok(())
     }
 }

@@ -7,7 +7,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::os::fd::{AsFd, OwnedFd};
 
 fn pair() -> (OwnedFd, OwnedFd) {
-    socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap()
+    socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::NONBLOCK,
+        None,
+    )
+    .unwrap()
 }
 
 fn look(reactor: &Reactor) -> Vec<Event> {
@@ -20,7 +26,15 @@ fn look(reactor: &Reactor) -> Vec<Event> {
 fn level_reports_as_long_as_it_lasts() {
     let reactor = Reactor::new().unwrap();
     let (near, far) = pair();
-    reactor.set(near.as_fd(), Token(7), Interest::READABLE, Trigger::Level, false).unwrap();
+    reactor
+        .set(
+            near.as_fd(),
+            Token(7),
+            Interest::READABLE,
+            Trigger::Level,
+            false,
+        )
+        .unwrap();
     assert_eq!(look(&reactor), []);
     write(&far, b"x").unwrap();
     for _ in 0..2 {
@@ -34,7 +48,15 @@ fn level_reports_as_long_as_it_lasts() {
 fn edge_reports_each_arrival_and_the_end() {
     let reactor = Reactor::new().unwrap();
     let (near, far) = pair();
-    reactor.set(near.as_fd(), Token(1), Interest::READABLE, Trigger::Edge, false).unwrap();
+    reactor
+        .set(
+            near.as_fd(),
+            Token(1),
+            Interest::READABLE,
+            Trigger::Edge,
+            false,
+        )
+        .unwrap();
     for _ in 0..2 {
         write(&far, b"x").unwrap();
         assert_eq!(look(&reactor).len(), 1);
@@ -49,11 +71,27 @@ fn edge_reports_each_arrival_and_the_end() {
 fn once_reports_once() {
     let reactor = Reactor::new().unwrap();
     let (near, far) = pair();
-    reactor.set(near.as_fd(), Token(1), Interest::READABLE, Trigger::Once, true).unwrap();
+    reactor
+        .set(
+            near.as_fd(),
+            Token(1),
+            Interest::READABLE,
+            Trigger::Once,
+            true,
+        )
+        .unwrap();
     write(&far, b"x").unwrap();
     assert_eq!(look(&reactor).len(), 1);
     assert_eq!(look(&reactor), []);
-    reactor.set(near.as_fd(), Token(2), Interest::READABLE, Trigger::Once, true).unwrap();
+    reactor
+        .set(
+            near.as_fd(),
+            Token(2),
+            Interest::READABLE,
+            Trigger::Once,
+            true,
+        )
+        .unwrap();
     assert_eq!(look(&reactor)[0].token, Token(2));
 }
 
@@ -61,12 +99,30 @@ fn once_reports_once() {
 fn a_reused_number_is_registered_again() {
     let reactor = Reactor::new().unwrap();
     let (near, far) = pair();
-    reactor.set(near.as_fd(), Token(1), Interest::READABLE, Trigger::Level, false).unwrap();
-    reactor.set(near.as_fd(), Token(2), Interest::BOTH, Trigger::Level, false).unwrap();
+    reactor
+        .set(
+            near.as_fd(),
+            Token(1),
+            Interest::READABLE,
+            Trigger::Level,
+            false,
+        )
+        .unwrap();
+    reactor
+        .set(
+            near.as_fd(),
+            Token(2),
+            Interest::BOTH,
+            Trigger::Level,
+            false,
+        )
+        .unwrap();
     assert_eq!(look(&reactor)[0].token, Token(2));
     reactor.remove(near.as_fd()).unwrap();
     reactor.remove(near.as_fd()).unwrap();
-    reactor.set(near.as_fd(), Token(3), Interest::BOTH, Trigger::Level, true).unwrap();
+    reactor
+        .set(near.as_fd(), Token(3), Interest::BOTH, Trigger::Level, true)
+        .unwrap();
     assert_eq!(look(&reactor)[0].token, Token(3));
     drop(far);
 }
@@ -83,7 +139,15 @@ fn a_timeout_is_rounded_up() {
 fn a_waker_wakes_once_however_often_it_is_called() {
     let reactor = Reactor::new().unwrap();
     let waker = Waker::new().unwrap();
-    reactor.set(waker.as_fd(), Token(0), Interest::READABLE, Trigger::Level, false).unwrap();
+    reactor
+        .set(
+            waker.as_fd(),
+            Token(0),
+            Interest::READABLE,
+            Trigger::Level,
+            false,
+        )
+        .unwrap();
     waker.wake().unwrap();
     waker.wake().unwrap();
     assert_eq!(look(&reactor).len(), 1);

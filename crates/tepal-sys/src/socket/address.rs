@@ -28,7 +28,9 @@ impl From<SocketAddrAny> for Address {
     fn from(any: SocketAddrAny) -> Self {
         match any.address_family() {
             AddressFamily::INET => rustix::net::SocketAddrV4::try_from(any)
-                .map_or(Self::Unnamed, |address| Self::V4(*address.ip(), address.port())),
+                .map_or(Self::Unnamed, |address| {
+                    Self::V4(*address.ip(), address.port())
+                }),
             AddressFamily::INET6 => {
                 rustix::net::SocketAddrV6::try_from(any).map_or(Self::Unnamed, |address| {
                     // The kernel keeps the flow information in network order, and `socket` shows it in the host's.

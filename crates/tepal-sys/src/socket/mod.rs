@@ -5,7 +5,9 @@ mod address;
 pub use address::Address;
 
 use rustix::io::Errno;
-use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, sockopt};
+use rustix::net::{
+    self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, sockopt,
+};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -160,10 +162,17 @@ mod tests {
 
     #[test]
     fn what_is_gathered_arrives_in_order() {
-        let (near, far) =
-            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+        let (near, far) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::NONBLOCK,
+            None,
+        )
+        .unwrap();
         let pieces: Vec<Vec<u8>> = (0..100u8).map(|byte| vec![byte; 3]).collect();
-        let sent = send_gather(near.as_fd(), pieces.iter().map(Vec::as_slice)).unwrap().unwrap();
+        let sent = send_gather(near.as_fd(), pieces.iter().map(Vec::as_slice))
+            .unwrap()
+            .unwrap();
         assert_eq!(sent, GATHER * 3);
         let mut room = [MaybeUninit::uninit(); 1024];
         let count = receive(far.as_fd(), &mut room).unwrap().unwrap();
@@ -171,6 +180,9 @@ mod tests {
         assert_eq!(receive(far.as_fd(), &mut room).unwrap(), None);
         drop(near);
         assert_eq!(receive(far.as_fd(), &mut room).unwrap(), Some(0));
-        assert_eq!(send(far.as_fd(), b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            send(far.as_fd(), b"x").unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
     }
 }

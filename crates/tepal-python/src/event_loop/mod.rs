@@ -1,0 +1,552 @@
+//! `_tepal.Loop`: the native half of `tepal.EventLoop`.
+//!
+//! The class keeps the loop's state and hands it from family to family: `run.rs` turns it, `watch.rs` looks after
+//! descriptors, `serve.rs` accepts connections, `sockets.rs` serves the `sock_*` methods, and
+//! `raw/loop_methods.rs` holds the few methods that must be faster than PyO3's calling convention. The Python
+//! half, `tepal._loop`, adds what is not hot.
+
+mod run;
+mod serve;
+mod sockets;
+mod watch;
+
+pub(crate) use run::Driver;
+pub(crate) use sockets::{initialized, receive_into};
+pub(crate) use watch::Source;
+
+use crate::errors;
+use crate::owned::Owned;
+use crate::raw::Object;
+use crate::stream::StreamJob;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::{PyResult, Python, ffi};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use tepal_core::timers::TimerKey;
+use tepal_core::turn::Turn;
+use tepal_sys::clock;
+use tepal_sys::reactor::{Interest, Reactor, Token, Trigger};
+use tepal_sys::waker::Waker;
+
+/// What the loop runs.
+pub(crate) enum Job {
+    /// A callback: one of our handles.
+    Handle(Py<PyAny>),
+    /// Something for a stream transport to do.
+    Stream(Py<PyAny>, StreamJob),
+    /// Connections wait at a listening socket, named by its token.
+    Accept(Token),
+}
+
+/// The kernel's half of a loop: gone when the loop is closed.
+pub(crate) struct Ground {
+    pub(crate) reactor: Reactor,
+    pub(crate) waker: Waker,
+}
+
+/// The token of the waker; descriptors' tokens carry a descriptor, which is never -1.
+const WAKER: Token = Token(u64::MAX);
+
+pub(crate) struct State {
+    pub(crate) turn: Turn<Job>,
+    /// `None` once closed.
+    ground: Option<Arc<Ground>>,
+    /// By descriptor number.
+    sources: Vec<watch::Entry>,
+    /// Streams that hold bytes which leave when the running job ends.
+    dirty: Vec<Py<PyAny>>,
+    task_factory: Option<Py<PyAny>>,
+    /// The handle that runs, in debug mode.
+    current_handle: Option<Py<PyAny>>,
+    /// Room for reads, kept from run to run.
+    scratch: Option<Box<[MaybeUninit<u8>]>>,
+}
+
+/// The native half of `tepal.EventLoop`; not for direct use.
+#[pyclass(subclass, frozen, module = "tepal._tepal")]
+pub(crate) struct Loop {
+    state: Owned<State>,
+    debug: AtomicBool,
+    closed: AtomicBool,
+    stopping: AtomicBool,
+    /// A job runs: what it writes may wait until it ends.
+    in_job: AtomicBool,
+    /// `State::dirty` is not empty; read after each job.
+    has_dirty: AtomicBool,
+    /// The loop waits for the kernel, so another thread that schedules a job must wake it.
+    sleeping: AtomicBool,
+    /// `time` was replaced in a subclass or on the instance.
+    foreign_time: AtomicBool,
+    /// The identity of the thread that runs the loop; 0 when none does.
+    thread: AtomicU64,
+    slow_callback_duration: AtomicU64,
+    clock_resolution: f64,
+    forks: u64,
+}
+
+/// How often this process's ancestors forked with the module loaded: a loop knows by it that it is a parent's.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// To be called in the child of a fork.
+#[pyfunction]
+pub(crate) fn after_fork_in_child() {
+    FORKS.fetch_add(1, SeqCst);
+}
+
+impl Loop {
+    /// Borrows the state; see [`Owned`] for the rule.
+    #[inline]
+    pub(crate) fn with<R>(&self, py: Python<'_>, act: impl FnOnce(&mut State) -> R) -> R {
+        self.state.with(py, act)
+    }
+
+    #[inline]
+    pub(crate) fn debug(&self) -> bool {
+        self.debug.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_closed_now(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_running_now(&self) -> bool {
+        self.thread.load(Relaxed) != 0
+    }
+
+    /// Whether a job runs on this loop, so that written bytes may wait for its end.
+    #[inline]
+    pub(crate) fn in_job(&self) -> bool {
+        self.in_job.load(Relaxed)
+    }
+
+    /// Whether the calling thread is the one that runs the loop.
+    #[inline]
+    pub(crate) fn is_own_thread(&self) -> bool {
+        self.thread.load(Relaxed) == thread_identity()
+    }
+
+    /// Seconds on the loop's clock, or on whatever clock replaced it.
+    ///
+    /// # Errors
+    ///
+    /// What a replaced `time()` raises.
+    #[inline]
+    pub(crate) fn now(slf: &Bound<'_, Self>) -> PyResult<f64> {
+        if slf.get().foreign_time.load(Relaxed) {
+            return slf
+                .as_any()
+                .call_method0(crate::names::time(slf.py()))?
+                .extract();
+        }
+        Ok(clock::now())
+    }
+
+    /// Makes a job ready.
+    #[inline]
+    pub(crate) fn schedule(&self, py: Python<'_>, job: Job) {
+        self.state.with(py, |state| state.turn.schedule(job));
+    }
+
+    /// Makes sure that a job scheduled from another thread, or by a signal handler, is seen.
+    ///
+    /// # Errors
+    ///
+    /// OSError when the waker is broken.
+    #[inline]
+    pub(crate) fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        if self.sleeping.load(SeqCst) {
+            let ground = self.state.with(py, |state| state.ground.clone());
+            if let Some(ground) = ground {
+                ground
+                    .waker
+                    .wake()
+                    .map_err(|error| errors::from_io(py, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn cancel_timer(&self, py: Python<'_>, key: TimerKey) {
+        let job = self.state.with(py, |state| state.turn.cancel(key));
+        drop(job);
+    }
+
+    pub(crate) fn is_scheduled(&self, py: Python<'_>, key: TimerKey) -> bool {
+        self.state.with(py, |state| state.turn.is_scheduled(key))
+    }
+
+    /// Remembers that a stream holds bytes for the end of the running job.
+    pub(crate) fn add_dirty(&self, py: Python<'_>, stream: Py<PyAny>) {
+        self.state.with(py, |state| state.dirty.push(stream));
+        self.has_dirty.store(true, Relaxed);
+    }
+
+    /// Whether `create_task` must ask a factory.
+    #[inline]
+    pub(crate) fn task_factory_is_set(&self, py: Python<'_>) -> bool {
+        self.with(py, |state| state.task_factory.is_some())
+    }
+
+    /// RuntimeError if the loop is closed.
+    ///
+    /// # Errors
+    ///
+    /// That.
+    #[inline]
+    pub(crate) fn check_open(&self) -> PyResult<()> {
+        if self.is_closed_now() {
+            Err(closed())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Registers a descriptor with the reactor.
+    ///
+    /// # Errors
+    ///
+    /// OSError from the kernel; RuntimeError in a forked child or on a closed loop.
+    pub(crate) fn register(
+        &self,
+        py: Python<'_>,
+        fd: RawFd,
+        token: Token,
+        interest: Interest,
+        trigger: Trigger,
+        known: bool,
+    ) -> PyResult<()> {
+        self.on_ground(py, |ground| {
+            ground
+                .reactor
+                .set(tepal_sys::fd::borrow(fd)?, token, interest, trigger, known)
+        })
+    }
+
+    /// Takes a descriptor out of the reactor; one that is closed already is no error.
+    ///
+    /// # Errors
+    ///
+    /// RuntimeError in a forked child or on a closed loop.
+    pub(crate) fn unregister(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
+        self.on_ground(py, |ground| {
+            // EBADF: the owner closed it first, and the kernel forgot it then.
+            match ground.reactor.remove(tepal_sys::fd::borrow(fd)?) {
+                Err(error) if error.raw_os_error() == Some(9) => Ok(()),
+                outcome => outcome,
+            }
+        })
+    }
+
+    fn on_ground(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&Ground) -> io::Result<()>,
+    ) -> PyResult<()> {
+        self.check_process()?;
+        let outcome = self
+            .state
+            .with(py, |state| state.ground.as_deref().map(act))
+            .ok_or_else(closed)?;
+        outcome.map_err(|error| errors::from_io(py, &error))
+    }
+
+    /// A loop shares its kernel objects with the parent after a fork, and would corrupt them.
+    fn check_process(&self) -> PyResult<()> {
+        if self.forks == FORKS.load(Relaxed) {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err(
+            "This event loop was made before os.fork() and belongs to the parent process: \
+             make a new one in the child",
+        ))
+    }
+}
+
+#[cold]
+fn closed() -> PyErr {
+    PyRuntimeError::new_err("Event loop is closed")
+}
+
+#[inline]
+fn thread_identity() -> u64 {
+    // SAFETY: needs nothing, not even the GIL.
+    unsafe { ffi::PyThread_get_thread_ident() as u64 }
+}
+
+#[pymethods]
+impl Loop {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords))]
+    fn new(
+        py: Python<'_>,
+        _arguments: &Bound<'_, pyo3::types::PyTuple>,
+        _keywords: Option<&Bound<'_, pyo3::types::PyDict>>,
+    ) -> PyResult<Self> {
+        let ground = || -> io::Result<Ground> {
+            let ground = Ground {
+                reactor: Reactor::new()?,
+                waker: Waker::new()?,
+            };
+            let interest = Interest::READABLE;
+            let waker = ground.waker.as_fd();
+            ground
+                .reactor
+                .set(waker, WAKER, interest, Trigger::Level, false)?;
+            Ok(ground)
+        };
+        let ground = ground().map_err(|error| errors::from_io(py, &error))?;
+        Ok(Self {
+            state: Owned::new(State {
+                turn: Turn::new(),
+                ground: Some(Arc::new(ground)),
+                sources: Vec::new(),
+                dirty: Vec::new(),
+                task_factory: None,
+                current_handle: None,
+                scratch: None,
+            }),
+            debug: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            in_job: AtomicBool::new(false),
+            has_dirty: AtomicBool::new(false),
+            sleeping: AtomicBool::new(false),
+            foreign_time: AtomicBool::new(false),
+            thread: AtomicU64::new(0),
+            slow_callback_duration: AtomicU64::new(0.1f64.to_bits()),
+            clock_resolution: clock::resolution(),
+            forks: FORKS.load(Relaxed),
+        })
+    }
+
+    /// Ask the loop to stop at the end of the running turn, as asyncio does.
+    fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    /// Whether the loop is running.
+    fn is_running(&self) -> bool {
+        self.is_running_now()
+    }
+
+    /// Whether the loop was closed.
+    fn is_closed(&self) -> bool {
+        self.is_closed_now()
+    }
+
+    /// Whether debug mode is on.
+    fn get_debug(&self) -> bool {
+        self.debug()
+    }
+
+    #[getter(_debug)]
+    fn debug_attribute(&self) -> bool {
+        self.debug()
+    }
+
+    #[setter(_debug)]
+    fn set_debug_attribute(&self, enabled: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.debug.store(enabled.is_truthy()?, Relaxed);
+        Ok(())
+    }
+
+    #[getter(_closed)]
+    fn closed_attribute(&self) -> bool {
+        self.is_closed_now()
+    }
+
+    #[getter(_stopping)]
+    fn stopping_attribute(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    #[setter(_stopping)]
+    fn set_stopping_attribute(&self, stopping: bool) {
+        self.stopping.store(stopping, Relaxed);
+    }
+
+    #[getter(_thread_id)]
+    fn thread_attribute(&self) -> Option<u64> {
+        Some(self.thread.load(Relaxed)).filter(|thread| *thread != 0)
+    }
+
+    #[setter(_thread_id)]
+    fn set_thread_attribute(&self, thread: Option<u64>) {
+        self.thread.store(thread.unwrap_or(0), Relaxed);
+    }
+
+    #[getter(_clock_resolution)]
+    fn clock_resolution_attribute(&self) -> f64 {
+        self.clock_resolution
+    }
+
+    /// In debug mode, callbacks that take at least this long, in seconds, are logged.
+    #[getter]
+    fn get_slow_callback_duration(&self) -> f64 {
+        f64::from_bits(self.slow_callback_duration.load(Relaxed))
+    }
+
+    #[setter]
+    fn set_slow_callback_duration(&self, seconds: f64) {
+        self.slow_callback_duration
+            .store(seconds.to_bits(), Relaxed);
+    }
+
+    #[getter(_current_handle)]
+    fn current_handle(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.with(py, |state| {
+            state
+                .current_handle
+                .as_ref()
+                .map(|handle| handle.clone_ref(py))
+        })
+    }
+
+    #[getter(_task_factory)]
+    fn task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.with(py, |state| {
+            state
+                .task_factory
+                .as_ref()
+                .map(|factory| factory.clone_ref(py))
+        })
+    }
+
+    #[setter(_task_factory)]
+    fn set_task_factory_attribute(&self, py: Python<'_>, factory: Option<Py<PyAny>>) {
+        let old = self.with(py, |state| {
+            std::mem::replace(&mut state.task_factory, factory)
+        });
+        drop(old);
+    }
+
+    /// The handles that are ready, in order (a snapshot; for debuggers and tests).
+    #[getter(_ready)]
+    fn ready_attribute(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.with(py, |state| handles(py, state.turn.iter_ready()))
+    }
+
+    /// The handles that are scheduled (a snapshot; for debuggers and tests).
+    #[getter(_scheduled)]
+    fn scheduled_attribute(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.with(py, |state| handles(py, state.turn.iter_timers()))
+    }
+
+    /// Says that `time` was replaced, so that timers follow the new clock.
+    fn _set_foreign_time(&self, foreign: bool) {
+        self.foreign_time.store(foreign, Relaxed);
+    }
+
+    /// asyncio.TimerHandle.cancel() calls this; only our own timers are counted, and they count themselves.
+    fn _timer_handle_cancelled(&self, _handle: &Bound<'_, PyAny>) {}
+
+    /// Makes an existing handle ready, as asyncio's loops do for I/O and signals.
+    fn _add_callback(&self, py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !crate::raw::handle::is_ours(handle) {
+            return Err(pyo3::exceptions::PyTypeError::new_err(
+                "a tepal.Handle is required here",
+            ));
+        }
+        self.schedule(py, Job::Handle(handle.clone().unbind()));
+        Ok(())
+    }
+
+    /// Makes an existing handle ready, and wakes the loop.
+    fn _add_callback_signalsafe(&self, py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        self._add_callback(py, handle)?;
+        self.wake(py)
+    }
+
+    /// Turns the loop until it is told to stop.
+    fn _run(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().check_process()?;
+        run::Driver::new(slf).run()
+    }
+
+    /// Turns the loop once.
+    fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().check_process()?;
+        run::Driver::new(slf).turn()
+    }
+
+    /// Closes the kernel's half and drops every job.
+    fn _close(&self, py: Python<'_>) {
+        self.closed.store(true, Relaxed);
+        let (jobs, ground, sources, dirty) = self.with(py, |state| {
+            (
+                state.turn.take_all(),
+                state.ground.take(),
+                std::mem::take(&mut state.sources),
+                std::mem::take(&mut state.dirty),
+            )
+        });
+        drop((jobs, ground, sources, dirty));
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let visited = self.state.try_with(|state| {
+            for job in state.turn.iter_ready().chain(state.turn.iter_timers()) {
+                match job {
+                    Job::Handle(object)
+                    | Job::Stream(object, StreamJob::Io { .. } | StreamJob::Lost) => {
+                        visit.call(object)?;
+                    }
+                    Job::Stream(object, StreamJob::Begin(waiter)) => {
+                        visit.call(object)?;
+                        visit.call(waiter)?;
+                    }
+                    Job::Accept(_) => {}
+                }
+            }
+            for entry in &state.sources {
+                entry.traverse(&visit)?;
+            }
+            for stream in &state.dirty {
+                visit.call(stream)?;
+            }
+            visit.call(&state.task_factory)?;
+            visit.call(&state.current_handle)
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self) {
+        Python::attach(|py| {
+            let task_factory = self.with(py, |state| state.task_factory.take());
+            drop(task_factory);
+            let jobs = self.with(py, |state| state.turn.take_all());
+            drop(jobs);
+            let sources = self.with(py, |state| std::mem::take(&mut state.sources));
+            drop(sources);
+        });
+    }
+}
+
+fn handles<'a>(py: Python<'_>, jobs: impl Iterator<Item = &'a Job>) -> Vec<Py<PyAny>> {
+    jobs.filter_map(|job| match job {
+        Job::Handle(handle) => Some(handle.clone_ref(py)),
+        Job::Stream(..) | Job::Accept(_) => None,
+    })
+    .collect()
+}
+
+/// The loop behind a raw pointer.
+///
+/// # Safety
+///
+/// `object` is a live instance of [`Loop`] or a subclass.
+#[inline]
+pub(crate) unsafe fn from_raw<'a, 'py>(
+    py: Python<'py>,
+    object: &'a Object,
+) -> &'a Bound<'py, Loop> {
+    // SAFETY: the caller's promise.
+    unsafe { Bound::ref_from_ptr(py, object).cast_unchecked() }
+}

@@ -1,0 +1,259 @@
+//! The driver: asks the core what to do, lets the ground wait, runs the jobs.
+
+use super::{Job, Loop, WAKER};
+use crate::errors;
+use crate::raw::context::Entered;
+use crate::raw::handle::{self, Outcome};
+use crate::stream;
+use pyo3::prelude::*;
+use pyo3::{PyResult, Python, ffi};
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use tepal_core::turn::Wait;
+use tepal_sys::clock;
+use tepal_sys::reactor::Events;
+
+/// How much one read may bring: asyncio's `max_size`.
+const READ: usize = 256 * 1024;
+
+/// One run of a loop. What it holds lives as long as the run: the entered context, and room for reads.
+pub(crate) struct Driver<'a, 'py> {
+    pub(crate) py: Python<'py>,
+    pub(crate) event_loop: &'a Bound<'py, Loop>,
+    pub(crate) entered: Entered,
+    pub(crate) scratch: Box<[MaybeUninit<u8>]>,
+    events: Events,
+    outer_in_job: bool,
+}
+
+impl<'a, 'py> Driver<'a, 'py> {
+    pub(crate) fn new(event_loop: &'a Bound<'py, Loop>) -> Self {
+        let py = event_loop.py();
+        let scratch = event_loop
+            .get()
+            .with(py, |state| {
+                state.turn.look_at_once();
+                state.scratch.take()
+            })
+            .unwrap_or_else(|| Box::new_uninit_slice(READ));
+        Self {
+            py,
+            event_loop,
+            entered: Entered::none(),
+            scratch,
+            events: Events::new(),
+            outer_in_job: event_loop.get().in_job.load(Relaxed),
+        }
+    }
+
+    /// Turns until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// SystemExit and KeyboardInterrupt from callbacks and signal handlers, and what an exception handler lets out.
+    pub(crate) fn run(&mut self) -> PyResult<()> {
+        let this = self.event_loop.get();
+        loop {
+            self.turn()?;
+            if this.stopping.load(Relaxed) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One turn: I/O, timers, and the jobs that are ready then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Driver::run`].
+    #[inline]
+    pub(crate) fn turn(&mut self) -> PyResult<()> {
+        let this = self.event_loop.get();
+        let wants_time = this.with(self.py, |state| state.turn.wants_time());
+        if wants_time {
+            let mut now = Loop::now(self.event_loop)?;
+            let wait = this.with(self.py, |state| state.turn.poll_wait(now));
+            if wait != Wait::Skip {
+                self.entered.leave(self.py)?;
+                self.wait(wait, now)?;
+                now = Loop::now(self.event_loop)?;
+                this.with(self.py, |state| state.turn.handle_polled(now));
+                self.dispatch()?;
+            }
+            let due = now + this.clock_resolution;
+            this.with(self.py, |state| state.turn.handle_time(due));
+        }
+        this.with(self.py, |state| state.turn.begin());
+        while let Some(job) = this.with(self.py, |state| state.turn.poll_job()) {
+            self.run_job(job)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the ground wait.
+    fn wait(&mut self, wait: Wait, now: f64) -> PyResult<()> {
+        let this = self.event_loop.get();
+        let Some(ground) = this.with(self.py, |state| state.ground.clone()) else {
+            return this.check_open();
+        };
+        let events = &mut self.events;
+        let outcome = match wait {
+            Wait::Skip => return Ok(()),
+            Wait::Look => ground.reactor.wait(events, Some(0.0)),
+            Wait::Until(_) | Wait::Forever => {
+                let timeout = match wait {
+                    Wait::Until(deadline) => Some((deadline - now).max(0.0)),
+                    _ => None,
+                };
+                this.sleeping.store(true, SeqCst);
+                // A job that another thread scheduled before it could see `sleeping`.
+                let came = this.with(self.py, |state| state.turn.ready_len()) > 0;
+                let timeout = if came { Some(0.0) } else { timeout };
+                let outcome = self.py.detach(|| ground.reactor.wait(events, timeout));
+                this.sleeping.store(false, SeqCst);
+                outcome
+            }
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(errors::from_io(self.py, &error)),
+        }
+        // Signal handlers written in Python run here, as they would after `select()` returned.
+        self.py.check_signals()
+    }
+
+    /// Turns the events of the last wait into jobs.
+    fn dispatch(&mut self) -> PyResult<()> {
+        let this = self.event_loop.get();
+        for event in self.events.iter() {
+            if event.token == WAKER {
+                let ground = this.with(self.py, |state| state.ground.clone());
+                if let Some(ground) = ground {
+                    let reset = ground.waker.reset();
+                    reset.map_err(|error| errors::from_io(self.py, &error))?;
+                }
+            } else {
+                this.handle_event(self.py, &event)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs one job, and lets what it wrote go.
+    #[inline]
+    fn run_job(&mut self, job: Job) -> PyResult<()> {
+        let this = self.event_loop.get();
+        this.in_job.store(true, Relaxed);
+        let outcome = match job {
+            Job::Handle(handle) => self.run_handle(handle),
+            Job::Stream(object, job) => stream::run_job(self, object, job),
+            Job::Accept(token) => this.accept(self, token),
+        };
+        if this.has_dirty.load(Relaxed) {
+            self.flush_dirty()?;
+        }
+        outcome
+    }
+
+    #[inline]
+    fn run_handle(&mut self, handle: Py<PyAny>) -> PyResult<()> {
+        if self.event_loop.get().debug() {
+            return self.run_handle_debug(&handle);
+        }
+        let pointer = handle.as_ptr();
+        // SAFETY: `Job::Handle` holds one of our handles, and this frame a reference.
+        let outcome = unsafe { handle::run(self.py, &mut self.entered, pointer)? };
+        if let Outcome::Raised(error) = outcome {
+            self.entered.leave(self.py)?;
+            errors::report_callback(self.event_loop, handle.bind(self.py), error)?;
+        }
+        // SAFETY: rule 1. Somebody else holds it: from now on the collector must see it. (Without a GIL the count
+        // may be split and read too low or too high; too high only tracks one more, and a handle that nobody else
+        // holds is freed below.)
+        unsafe {
+            if ffi::Py_REFCNT(pointer) > 1 {
+                handle::track(pointer);
+            }
+        }
+        // `into_ptr` and a plain decrement: we are attached, which `Drop` would have to find out.
+        // SAFETY: the reference was ours.
+        unsafe { ffi::Py_DECREF(handle.into_ptr()) };
+        Ok(())
+    }
+
+    /// As [`Driver::run_handle`], timed, and with the handle known to the exception handler.
+    #[cold]
+    fn run_handle_debug(&mut self, handle: &Py<PyAny>) -> PyResult<()> {
+        let this = self.event_loop.get();
+        let set_current = |current: Option<Py<PyAny>>| {
+            let old = this.with(self.py, |state| {
+                std::mem::replace(&mut state.current_handle, current)
+            });
+            drop(old);
+        };
+        set_current(Some(handle.clone_ref(self.py)));
+        let begun = clock::now();
+        // SAFETY: as in `run_handle`.
+        let outcome = unsafe { handle::run(self.py, &mut self.entered, handle.as_ptr()) };
+        let left = self.entered.leave(self.py);
+        let seconds = clock::now() - begun;
+        let reported = match outcome {
+            Ok(Outcome::Raised(error)) => {
+                errors::report_callback(self.event_loop, handle.bind(self.py), error)
+            }
+            Ok(Outcome::Done) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let told = if seconds >= this.get_slow_callback_duration() {
+            let log = self.event_loop.as_any().getattr("_log_slow_callback");
+            log.and_then(|log| log.call1((handle, seconds))).map(drop)
+        } else {
+            Ok(())
+        };
+        set_current(None);
+        // SAFETY: rule 1.
+        unsafe { handle::track(handle.as_ptr()) };
+        reported.and(left).and(told)
+    }
+
+    /// Sends what the job that has ended wrote.
+    #[cold]
+    fn flush_dirty(&mut self) -> PyResult<()> {
+        let this = self.event_loop.get();
+        this.has_dirty.store(false, Relaxed);
+        let dirty = this.with(self.py, |state| std::mem::take(&mut state.dirty));
+        for object in &dirty {
+            stream::flush(self.py, object.bind(self.py))?;
+        }
+        // Hand the allocation back for the next job, unless a flush made a new one.
+        let mut empty = dirty;
+        let first = empty.pop();
+        empty.clear();
+        drop(first);
+        this.with(self.py, |state| {
+            if state.dirty.capacity() == 0 {
+                state.dirty = empty;
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Drop for Driver<'_, '_> {
+    fn drop(&mut self) {
+        let this = self.event_loop.get();
+        this.in_job.store(self.outer_in_job, Relaxed);
+        let scratch = std::mem::take(&mut self.scratch);
+        let left: Vec<Py<PyAny>> = this.with(self.py, |state| {
+            state.scratch = Some(scratch);
+            super::handles(self.py, state.turn.iter_ready())
+        });
+        // What stays ready outlives the run, so the collector must see it (`raw/handle.rs`, tracking).
+        for handle in left {
+            // SAFETY: ready handles are ours.
+            unsafe { handle::track(handle.as_ptr()) };
+        }
+    }
+}

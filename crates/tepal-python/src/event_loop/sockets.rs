@@ -1,0 +1,123 @@
+//! The attempts behind `sock_*`: one system call each, `None` when it would block.
+//!
+//! The coroutines in `tepal._sockets` try, wait for readiness and try again. The bytes are taken in the task's own
+//! step, so a cancelled operation never loses any.
+
+use super::Loop;
+use crate::errors;
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+use std::mem::MaybeUninit;
+use std::os::fd::{IntoRawFd, RawFd};
+use tepal_sys::socket;
+
+/// Reads of up to this size use the stack, and one exact `bytes` object.
+const SMALL: usize = 64 * 1024;
+
+#[pymethods]
+impl Loop {
+    /// Receives up to `nbytes` bytes.
+    #[staticmethod]
+    fn _receive<'py>(
+        py: Python<'py>,
+        fd: RawFd,
+        nbytes: isize,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let size = usize::try_from(nbytes)
+            .map_err(|_| PyValueError::new_err("negative buffersize in recv"))?;
+        let fd = tepal_sys::fd::borrow(fd).map_err(|error| errors::from_io(py, &error))?;
+        let mut small = [const { MaybeUninit::<u8>::uninit() }; SMALL];
+        let mut large;
+        let room = if size <= SMALL {
+            &mut small[..size]
+        } else {
+            large = Box::new_uninit_slice(size);
+            &mut large[..]
+        };
+        let received = socket::receive(fd, room).map_err(|error| errors::from_io(py, &error))?;
+        Ok(received.map(|count| PyBytes::new(py, initialized(&room[..count]))))
+    }
+
+    /// Receives into a writable buffer; the number of bytes.
+    #[staticmethod]
+    fn _receive_into(
+        py: Python<'_>,
+        fd: RawFd,
+        buffer: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<usize>> {
+        let view = PyBuffer::<u8>::get(buffer)?;
+        let fd = tepal_sys::fd::borrow(fd).map_err(|error| errors::from_io(py, &error))?;
+        receive_into(py, fd, &view)
+    }
+
+    /// Sends `data` from `offset` on; the number of bytes taken.
+    #[staticmethod]
+    fn _send(
+        py: Python<'_>,
+        fd: RawFd,
+        data: &Bound<'_, PyAny>,
+        offset: usize,
+    ) -> PyResult<Option<usize>> {
+        let fd = tepal_sys::fd::borrow(fd).map_err(|error| errors::from_io(py, &error))?;
+        let send = |bytes: &[u8]| {
+            let rest = bytes.get(offset..).unwrap_or_default();
+            socket::send(fd, rest).map_err(|error| errors::from_io(py, &error))
+        };
+        if let Ok(bytes) = data.cast::<PyBytes>() {
+            return send(bytes.as_bytes());
+        }
+        let view = PyBuffer::<u8>::get(data)?;
+        if !view.is_c_contiguous() {
+            return Err(PyTypeError::new_err(
+                "the data must be contiguous in memory",
+            ));
+        }
+        // SAFETY: the view keeps the buffer where it is; we are attached and run no Python code while we read it.
+        send(unsafe { std::slice::from_raw_parts(view.buf_ptr().cast(), view.len_bytes()) })
+    }
+
+    /// Accepts a connection: `(descriptor, address)`.
+    #[staticmethod]
+    fn _accept<'py>(py: Python<'py>, fd: RawFd) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let fd = tepal_sys::fd::borrow(fd).map_err(|error| errors::from_io(py, &error))?;
+        let Some((connection, peer)) =
+            socket::accept(fd).map_err(|error| errors::from_io(py, &error))?
+        else {
+            return Ok(None);
+        };
+        let peer = crate::convert::address(py, &peer)?;
+        Ok(Some((connection.into_raw_fd(), peer).into_pyobject(py)?))
+    }
+}
+
+/// The bytes that a read has written.
+pub(crate) fn initialized(room: &[MaybeUninit<u8>]) -> &[u8] {
+    // SAFETY: callers pass the part that the kernel filled.
+    unsafe { room.assume_init_ref() }
+}
+
+/// Receives straight into a Python buffer.
+///
+/// # Errors
+///
+/// BufferError for one that is read-only or scattered, OSError from the kernel.
+pub(crate) fn receive_into(
+    py: Python<'_>,
+    fd: std::os::fd::BorrowedFd<'_>,
+    view: &PyBuffer<u8>,
+) -> PyResult<Option<usize>> {
+    if view.readonly() || !view.is_c_contiguous() {
+        return Err(pyo3::exceptions::PyBufferError::new_err(
+            "a writable buffer that is contiguous in memory is required",
+        ));
+    }
+    // SAFETY: the view keeps the memory alive and in place, it is writable, and we are attached, so that no Python
+    // code looks at it meanwhile (without a GIL, whoever writes to a buffer that is being received into races with
+    // the kernel, as everywhere).
+    let room = unsafe {
+        std::slice::from_raw_parts_mut(view.buf_ptr().cast::<MaybeUninit<u8>>(), view.len_bytes())
+    };
+    socket::receive(fd, room).map_err(|error| errors::from_io(py, &error))
+}

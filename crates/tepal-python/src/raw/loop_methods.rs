@@ -1,0 +1,515 @@
+//! The loop's hot methods, with C's fast calling convention: no tuple, no dict, arguments straight into the handle.
+//!
+//! They are put into `Loop` as ordinary method descriptors, so subclasses override them and instances shadow them.
+
+use super::handle::{self, Purpose};
+use super::{Object, context, enter, fetch};
+use crate::event_loop::{Job, Loop, from_raw};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple};
+use pyo3::{PyResult, Python, ffi};
+use std::ffi::{CStr, c_int};
+use std::ptr::null_mut;
+
+type Arguments = *const Object;
+
+/// The positional arguments and the `context` of a call.
+struct Call {
+    arguments: Arguments,
+    count: usize,
+    /// Borrowed; null when none was given.
+    context: Object,
+}
+
+/// Sorts a call's arguments.
+///
+/// # Errors
+///
+/// TypeError for too few arguments and for keywords other than `context`.
+///
+/// # Safety
+///
+/// The pointers are what C passes to a METH_FASTCALL | METH_KEYWORDS function.
+#[inline]
+unsafe fn sort(
+    py: Python<'_>,
+    name: &str,
+    needed: &[&str],
+    arguments: Arguments,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> PyResult<Call> {
+    let count = count as usize;
+    let mut context = null_mut();
+    if !keywords.is_null() {
+        // SAFETY: the caller's promise: a tuple of strings, whose values follow the positional arguments.
+        unsafe {
+            let names = Bound::from_borrowed_ptr(py, keywords).cast_into_unchecked::<PyTuple>();
+            for (index, keyword) in names.iter_borrowed().enumerate() {
+                let keyword = keyword.cast::<PyString>()?;
+                if keyword.to_cow()? != "context" {
+                    return Err(PyTypeError::new_err(format!(
+                        "{name}() got an unexpected keyword argument '{}'",
+                        keyword.to_cow()?
+                    )));
+                }
+                let given = *arguments.add(count + index);
+                if given != ffi::Py_None() {
+                    context = given;
+                }
+            }
+        }
+    }
+    if count < needed.len() {
+        return Err(missing(name, &needed[count..]));
+    }
+    Ok(Call {
+        arguments,
+        count,
+        context,
+    })
+}
+
+#[cold]
+fn missing(name: &str, names: &[&str]) -> PyErr {
+    let quoted: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
+    let plural = if names.len() == 1 { "" } else { "s" };
+    PyTypeError::new_err(format!(
+        "{name}() missing {} required positional argument{plural}: {}",
+        names.len(),
+        quoted.join(" and ")
+    ))
+}
+
+/// A handle for `call`, whose callback stands at `at`.
+///
+/// # Safety
+///
+/// `event_loop` is a [`Loop`]; `call` is of this very call.
+#[inline]
+unsafe fn new_handle(
+    py: Python<'_>,
+    purpose: &Purpose,
+    name: &str,
+    event_loop: Object,
+    call: &Call,
+    at: usize,
+) -> PyResult<Object> {
+    // SAFETY: the caller's promise; `sort` made sure that the callback is there.
+    unsafe {
+        let callback = *call.arguments.add(at);
+        let this = from_raw(py, &event_loop).get();
+        this.check_open()?;
+        if this.debug() {
+            let threadsafe = matches!(purpose, Purpose::SoonThreadsafe);
+            let method = Bound::from_borrowed_ptr(py, event_loop).getattr("_check_call")?;
+            method.call1((Bound::from_borrowed_ptr(py, callback), name, !threadsafe))?;
+        }
+        let context = if call.context.is_null() {
+            context::copy_current(py)?
+        } else {
+            check_context(py, call.context)?;
+            ffi::Py_INCREF(call.context);
+            call.context
+        };
+        let handle = handle::new(
+            py,
+            purpose,
+            event_loop,
+            callback,
+            call.arguments.add(at + 1),
+            call.count - at - 1,
+            context,
+        )?;
+        if this.debug() {
+            let module = py.import("asyncio.format_helpers")?;
+            handle::set_source_traceback(handle, module.call_method0("extract_stack")?);
+        }
+        Ok(handle)
+    }
+}
+
+/// TypeError unless `context` is a `contextvars.Context`.
+///
+/// # Safety
+///
+/// `context` is live.
+#[inline]
+unsafe fn check_context(py: Python<'_>, context: Object) -> PyResult<()> {
+    // SAFETY: rule 1.
+    if unsafe { ffi::PyContext_CheckExact(context) } != 0 {
+        return Ok(());
+    }
+    // SAFETY: the caller's promise.
+    let given = unsafe { Bound::from_borrowed_ptr(py, context) };
+    let kind = given.get_type().name()?;
+    Err(PyTypeError::new_err(format!(
+        "context must be a contextvars.Context, not '{kind}'"
+    )))
+}
+
+unsafe extern "C" fn call_soon(
+    slf: Object,
+    arguments: Arguments,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
+    enter(|py| {
+        // SAFETY: C's calling convention; the method belongs to `Loop`.
+        unsafe {
+            let call = sort(py, "call_soon", &["callback"], arguments, count, keywords)?;
+            let handle = new_handle(py, &Purpose::Soon, "call_soon", slf, &call, 0)?;
+            let this = from_raw(py, &slf).get();
+            if !this.is_running_now() {
+                handle::track(handle);
+            }
+            this.schedule(
+                py,
+                Job::Handle(Bound::from_borrowed_ptr(py, handle).unbind()),
+            );
+            Ok(handle)
+        }
+    })
+}
+
+unsafe extern "C" fn call_soon_threadsafe(
+    slf: Object,
+    arguments: Arguments,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
+    enter(|py| {
+        // SAFETY: as above. The handle is tracked before another thread can run it.
+        unsafe {
+            let call = sort(
+                py,
+                "call_soon_threadsafe",
+                &["callback"],
+                arguments,
+                count,
+                keywords,
+            )?;
+            let handle = new_handle(
+                py,
+                &Purpose::SoonThreadsafe,
+                "call_soon_threadsafe",
+                slf,
+                &call,
+                0,
+            )?;
+            handle::track(handle);
+            let handle = Bound::from_owned_ptr(py, handle).unbind();
+            let this = from_raw(py, &slf).get();
+            this.schedule(py, Job::Handle(handle.clone_ref(py)));
+            this.wake(py)?;
+            Ok(handle.into_ptr())
+        }
+    })
+}
+
+/// Schedules `call`, whose callback stands second, for `when`.
+///
+/// # Safety
+///
+/// As [`new_handle`].
+#[inline]
+unsafe fn schedule_at(
+    py: Python<'_>,
+    name: &str,
+    slf: Object,
+    call: &Call,
+    when: f64,
+) -> PyResult<Object> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let handle = new_handle(py, &Purpose::At(when), name, slf, call, 1)?;
+        let this = from_raw(py, &slf).get();
+        let job = Job::Handle(Bound::from_borrowed_ptr(py, handle).unbind());
+        let key = this.with(py, |state| state.turn.schedule_at(when, job));
+        handle::set_timer(handle, key);
+        Ok(handle)
+    }
+}
+
+/// Seconds from a Python number.
+///
+/// # Safety
+///
+/// `number` is live.
+#[inline]
+unsafe fn seconds(py: Python<'_>, number: Object) -> PyResult<f64> {
+    // SAFETY: rule 1.
+    let seconds = unsafe { ffi::PyFloat_AsDouble(number) };
+    // SAFETY: rule 1.
+    if seconds == -1.0 && !unsafe { ffi::PyErr_Occurred() }.is_null() {
+        return Err(fetch(py));
+    }
+    Ok(seconds)
+}
+
+unsafe extern "C" fn call_later(
+    slf: Object,
+    arguments: Arguments,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
+    enter(|py| {
+        // SAFETY: as above.
+        unsafe {
+            let call = sort(
+                py,
+                "call_later",
+                &["delay", "callback"],
+                arguments,
+                count,
+                keywords,
+            )?;
+            if *arguments == ffi::Py_None() {
+                return Err(PyTypeError::new_err("delay must not be None"));
+            }
+            let delay = seconds(py, *arguments)?;
+            let when = Loop::now(from_raw(py, &slf))? + delay;
+            schedule_at(py, "call_later", slf, &call, when)
+        }
+    })
+}
+
+unsafe extern "C" fn call_at(
+    slf: Object,
+    arguments: Arguments,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
+    enter(|py| {
+        // SAFETY: as above.
+        unsafe {
+            let call = sort(
+                py,
+                "call_at",
+                &["when", "callback"],
+                arguments,
+                count,
+                keywords,
+            )?;
+            if *arguments == ffi::Py_None() {
+                return Err(PyTypeError::new_err("when cannot be None"));
+            }
+            let when = seconds(py, *arguments)?;
+            schedule_at(py, "call_at", slf, &call, when)
+        }
+    })
+}
+
+unsafe extern "C" fn time(_slf: Object, _unused: Object) -> Object {
+    // SAFETY: rule 1.
+    unsafe { ffi::PyFloat_FromDouble(tepal_sys::clock::now()) }
+}
+
+unsafe extern "C" fn create_future(slf: Object, _unused: Object) -> Object {
+    enter(|py| {
+        let future = asyncio_attribute(py, "asyncio.futures", "Future")?;
+        static KEYWORDS: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+        let keywords = KEYWORDS.get_or_try_init(py, || {
+            PyTuple::new(py, [pyo3::intern!(py, "loop")]).map(Bound::unbind)
+        })?;
+        // SAFETY: rule 1; one keyword argument and its name.
+        let made = unsafe {
+            ffi::PyObject_Vectorcall(future.as_ptr(), &raw const slf, 0, keywords.as_ptr())
+        };
+        if made.is_null() {
+            Err(fetch(py))
+        } else {
+            Ok(made)
+        }
+    })
+}
+
+/// `module.name`, looked up at each call: programs and tests replace it there.
+fn asyncio_attribute<'py>(
+    py: Python<'py>,
+    module: &'static str,
+    name: &'static str,
+) -> PyResult<Bound<'py, PyAny>> {
+    static MODULES: PyOnceLock<[Py<PyModule>; 2]> = PyOnceLock::new();
+    let modules = MODULES.get_or_try_init(py, || {
+        let import = |name| py.import(name).map(Bound::unbind);
+        PyResult::Ok([import("asyncio.futures")?, import("asyncio.tasks")?])
+    })?;
+    let module = &modules[usize::from(module != "asyncio.futures")];
+    module.bind(py).getattr(PyString::intern(py, name))
+}
+
+/// `create_task(coro, **keywords)`: the very keywords go to the task factory's or to `asyncio.tasks.Task`.
+unsafe extern "C" fn create_task(
+    slf: Object,
+    arguments: Arguments,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
+    enter(|py| {
+        // SAFETY: C's calling convention; the method belongs to `Loop`.
+        unsafe {
+            let this = from_raw(py, &slf).get();
+            if this.task_factory_is_set(py) || this.debug() {
+                return create_task_slowly(py, slf, arguments, count, keywords);
+            }
+            this.check_open()?;
+            if count != 1 {
+                return Err(PyTypeError::new_err(
+                    "create_task() takes one positional argument, the coroutine",
+                ));
+            }
+            // (coroutine, given keywords' values..., loop), and the names with "loop" behind.
+            let given = if keywords.is_null() {
+                0
+            } else {
+                ffi::PyTuple_GET_SIZE(keywords) as usize
+            };
+            let task = asyncio_attribute(py, "asyncio.tasks", "Task")?;
+            if given == 0 {
+                static LOOP: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+                let names = LOOP.get_or_try_init(py, || {
+                    PyTuple::new(py, [pyo3::intern!(py, "loop")]).map(Bound::unbind)
+                })?;
+                let values = [*arguments, slf];
+                let made =
+                    ffi::PyObject_Vectorcall(task.as_ptr(), values.as_ptr(), 1, names.as_ptr());
+                return if made.is_null() {
+                    Err(fetch(py))
+                } else {
+                    Ok(made)
+                };
+            }
+            let mut values: Vec<Object> = (0..=given).map(|index| *arguments.add(index)).collect();
+            values.push(slf);
+            let names = Bound::from_borrowed_ptr(py, keywords).cast_into_unchecked::<PyTuple>();
+            let name = pyo3::intern!(py, "loop").clone().into_any();
+            let names = PyTuple::new(py, names.iter().chain([name]).collect::<Vec<_>>())?;
+            let made = ffi::PyObject_Vectorcall(task.as_ptr(), values.as_ptr(), 1, names.as_ptr());
+            if made.is_null() {
+                Err(fetch(py))
+            } else {
+                Ok(made)
+            }
+        }
+    })
+}
+
+/// With a task factory, or in debug mode: in Python, by this interpreter's own rules.
+///
+/// # Safety
+///
+/// As [`create_task`].
+#[cold]
+unsafe fn create_task_slowly(
+    py: Python<'_>,
+    slf: Object,
+    arguments: Arguments,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> PyResult<Object> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let method = Bound::from_borrowed_ptr(py, slf).getattr("_create_task")?;
+        let made = ffi::PyObject_Vectorcall(method.as_ptr(), arguments, count as usize, keywords);
+        if made.is_null() {
+            Err(fetch(py))
+        } else {
+            Ok(made)
+        }
+    }
+}
+
+type FastKeywords = unsafe extern "C" fn(Object, Arguments, ffi::Py_ssize_t, Object) -> Object;
+
+const fn fast(name: &'static CStr, function: FastKeywords, doc: &'static CStr) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunctionFastWithKeywords: function,
+        },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+const fn plain(
+    name: &'static CStr,
+    function: ffi::PyCFunction,
+    flags: c_int,
+    doc: &'static CStr,
+) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunction: function,
+        },
+        ml_flags: flags,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+static mut METHODS: [ffi::PyMethodDef; 7] = [
+    fast(
+        c"call_soon",
+        call_soon,
+        c"call_soon($self, callback, *args, context=None)\n--\n\nCall a callback in the coming turn; a Handle.",
+    ),
+    fast(
+        c"call_soon_threadsafe",
+        call_soon_threadsafe,
+        c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nAs call_soon, from any thread.",
+    ),
+    fast(
+        c"call_later",
+        call_later,
+        c"call_later($self, delay, callback, *args, context=None)\n--\n\nCall a callback after a delay in seconds; a TimerHandle.",
+    ),
+    fast(
+        c"call_at",
+        call_at,
+        c"call_at($self, when, callback, *args, context=None)\n--\n\nCall a callback at a time on the loop's clock; a TimerHandle.",
+    ),
+    fast(
+        c"create_task",
+        create_task,
+        c"create_task($self, coro, **kwargs)\n--\n\nRun a coroutine in a task.",
+    ),
+    plain(
+        c"create_future",
+        create_future,
+        ffi::METH_NOARGS,
+        c"create_future($self)\n--\n\nA future of this loop.",
+    ),
+    plain(
+        c"time",
+        time,
+        ffi::METH_NOARGS,
+        c"time($self)\n--\n\nSeconds on the loop's clock, as time.monotonic().",
+    ),
+];
+
+/// Puts the methods into `Loop`.
+///
+/// # Errors
+///
+/// MemoryError.
+pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<Loop>();
+    for index in 0..METHODS_COUNT {
+        // SAFETY: the table is static and never written; descriptors keep pointers into it.
+        unsafe {
+            let definition = (&raw mut METHODS).cast::<ffi::PyMethodDef>().add(index);
+            let name = CStr::from_ptr((*definition).ml_name)
+                .to_str()
+                .unwrap_or_default();
+            let descriptor = ffi::PyDescr_NewMethod(class.as_type_ptr(), definition);
+            class.setattr(name, Bound::from_owned_ptr_or_err(py, descriptor)?)?;
+        }
+    }
+    Ok(())
+}
+
+const METHODS_COUNT: usize = 7;

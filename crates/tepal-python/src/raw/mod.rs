@@ -1,0 +1,73 @@
+//! The raw C-API room: everything that PyO3 cannot say, or cannot say fast enough.
+//!
+//! Rules of the room, which each `unsafe` block refers to:
+//!
+//! 1. **Attached.** Every function here runs with the interpreter attached; C enters only through [`enter`].
+//! 2. **Owners.** A `*mut PyObject` in a struct is a strong reference, owned by that field, unless its name says
+//!    `borrowed`. A function's pointer arguments are borrowed, its returned pointer is strong, null means that a
+//!    Python exception is set.
+//! 3. **The collector.** A type that owns references visits them all, and its type, in `tp_traverse`.
+//! 4. **Panics stop here.** [`enter`] turns one into a Python exception; none unwinds into C.
+
+pub(crate) mod call;
+pub(crate) mod context;
+pub(crate) mod handle;
+pub(crate) mod loop_methods;
+pub(crate) mod native_type;
+
+use pyo3::exceptions::PySystemError;
+use pyo3::{PyErr, PyResult, Python, ffi};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
+
+/// What C calls an object.
+pub(crate) type Object = *mut ffi::PyObject;
+
+/// Runs the body of a C entry point: attaches, catches panics, and turns an error into a set exception and null.
+#[inline]
+pub(crate) fn enter(body: impl for<'py> FnOnce(Python<'py>) -> PyResult<Object>) -> Object {
+    match catch_unwind(AssertUnwindSafe(|| {
+        Python::attach(|py| body(py).unwrap_or_else(|error| set(py, error)))
+    })) {
+        Ok(object) => object,
+        Err(_) => Python::attach(|py| set(py, panicked())),
+    }
+}
+
+/// As [`enter`], for the entry points that answer 0 or -1.
+pub(crate) fn enter_status(
+    body: impl for<'py> FnOnce(Python<'py>) -> PyResult<()>,
+) -> std::ffi::c_int {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        Python::attach(|py| match body(py) {
+            Ok(()) => 0,
+            Err(error) => {
+                set(py, error);
+                -1
+            }
+        })
+    }));
+    outcome.unwrap_or_else(|_| {
+        Python::attach(|py| set(py, panicked()));
+        -1
+    })
+}
+
+#[cold]
+fn set(py: Python<'_>, error: PyErr) -> Object {
+    error.restore(py);
+    null_mut()
+}
+
+#[cold]
+fn panicked() -> PyErr {
+    PySystemError::new_err(
+        "tepal: an internal invariant was broken (a Rust panic; its message is on stderr)",
+    )
+}
+
+/// The set exception as a value, after a C call answered null.
+#[cold]
+pub(crate) fn fetch(py: Python<'_>) -> PyErr {
+    PyErr::fetch(py)
+}

@@ -1,0 +1,255 @@
+//! From the socket to the protocol.
+
+use super::StreamJob;
+use super::life::{self, close, end_reading};
+use super::state::with;
+use crate::errors;
+use crate::event_loop::{Driver, Job, initialized, receive_into};
+use crate::names;
+use crate::raw::call;
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::os::fd::RawFd;
+use tepal_sys::socket;
+
+/// The socket can be read: one read, unless it filled the room, and then the next turn's.
+///
+/// # Errors
+///
+/// As `run_job`.
+pub(super) fn handle_readable(
+    driver: &mut Driver<'_, '_>,
+    stream: &Bound<'_, PyAny>,
+    read_closed: bool,
+) -> PyResult<()> {
+    let plan = with(stream, |py, state| {
+        let flags = &mut state.flags;
+        flags.peer_finished |= read_closed;
+        if flags.paused || !flags.begun {
+            // The edge will not come again: remember it for `resume_reading`.
+            flags.readable = true;
+            return None;
+        }
+        if flags.closing || flags.ended {
+            return None;
+        }
+        flags.readable = false;
+        let protocol = state.protocol.as_ref()?.clone_ref(py);
+        Some((
+            state.socket.fd(),
+            protocol,
+            state.context.clone_ref(py),
+            flags.buffered_protocol,
+        ))
+    });
+    let Some(Some((fd, protocol, context, buffered))) = plan else {
+        return Ok(());
+    };
+    // SAFETY: a stream's context is one (`Parts`).
+    unsafe { driver.entered.enter(driver.py, context.as_ptr())? };
+    let protocol = protocol.into_bound(driver.py);
+    if buffered {
+        read_into_protocol(driver, stream, &protocol, fd)
+    } else {
+        read_bytes(driver, stream, &protocol, fd)
+    }
+}
+
+fn read_bytes(
+    driver: &mut Driver<'_, '_>,
+    stream: &Bound<'_, PyAny>,
+    protocol: &Bound<'_, PyAny>,
+    fd: RawFd,
+) -> PyResult<()> {
+    let py = driver.py;
+    let received =
+        tepal_sys::fd::borrow(fd).and_then(|fd| socket::receive(fd, &mut driver.scratch));
+    match received {
+        Ok(None) => Ok(()),
+        Ok(Some(0)) => handle_end(driver, stream, protocol),
+        Ok(Some(count)) => {
+            let data = PyBytes::new(py, initialized(&driver.scratch[..count]));
+            let full = count == driver.scratch.len();
+            if let Err(error) = call::method1(protocol, names::data_received(py), data.as_any()) {
+                driver.entered.leave(py)?;
+                return life::fail(
+                    stream,
+                    error,
+                    "Fatal error: protocol.data_received() call failed.",
+                );
+            }
+            drop(data);
+            read_on(driver, stream, full);
+            Ok(())
+        }
+        Err(error) => {
+            driver.entered.leave(py)?;
+            life::fail(
+                stream,
+                errors::from_io(py, &error),
+                "Fatal read error on socket transport",
+            )
+        }
+    }
+}
+
+fn read_into_protocol(
+    driver: &mut Driver<'_, '_>,
+    stream: &Bound<'_, PyAny>,
+    protocol: &Bound<'_, PyAny>,
+    fd: RawFd,
+) -> PyResult<()> {
+    let py = driver.py;
+    let buffer = protocol
+        .call_method1(names::get_buffer(py), (-1,))
+        .and_then(|buffer| PyBuffer::<u8>::get(&buffer))
+        .and_then(|view| {
+            if view.len_bytes() == 0 {
+                Err(PyRuntimeError::new_err(
+                    "get_buffer() returned an empty buffer",
+                ))
+            } else {
+                Ok(view)
+            }
+        });
+    let view = match buffer {
+        Ok(view) => view,
+        Err(error) => {
+            driver.entered.leave(py)?;
+            return life::fail(
+                stream,
+                error,
+                "Fatal error: protocol.get_buffer() call failed.",
+            );
+        }
+    };
+    let received = tepal_sys::fd::borrow(fd)
+        .map_err(|error| errors::from_io(py, &error))
+        .and_then(|fd| receive_into(py, fd, &view));
+    let room = view.len_bytes();
+    drop(view);
+    match received {
+        Ok(None) => Ok(()),
+        Ok(Some(0)) => handle_end(driver, stream, protocol),
+        Ok(Some(count)) => {
+            if let Err(error) = protocol.call_method1(names::buffer_updated(py), (count,)) {
+                driver.entered.leave(py)?;
+                return life::fail(
+                    stream,
+                    error,
+                    "Fatal error: protocol.buffer_updated() call failed.",
+                );
+            }
+            read_on(driver, stream, count == room);
+            Ok(())
+        }
+        Err(error) => {
+            driver.entered.leave(py)?;
+            life::fail(stream, error, "Fatal read error on socket transport")
+        }
+    }
+}
+
+/// After a read that may have left something: the next turn reads on. A read that filled its room may have left
+/// bytes; when the peer has finished, the end of the stream follows, and its edge is past.
+#[inline]
+fn read_on(driver: &Driver<'_, '_>, stream: &Bound<'_, PyAny>, full: bool) {
+    let again = with(stream, |_, state| {
+        let flags = &mut state.flags;
+        if !(full || flags.peer_finished) || flags.closing || flags.ended {
+            return false;
+        }
+        if flags.paused {
+            flags.readable = true;
+            return false;
+        }
+        true
+    });
+    if again == Some(true) {
+        let job = Job::Stream(stream.clone().unbind(), StreamJob::READ_ON);
+        driver.event_loop.get().schedule(driver.py, job);
+    }
+}
+
+/// The end of the stream: the protocol says whether writing goes on.
+fn handle_end(
+    driver: &mut Driver<'_, '_>,
+    stream: &Bound<'_, PyAny>,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = driver.py;
+    end_reading(stream);
+    let answer = call::method0(protocol, names::eof_received(py))
+        .and_then(|keep_open| keep_open.is_truthy());
+    match answer {
+        Ok(true) => Ok(()),
+        Ok(false) => close(stream),
+        Err(error) => {
+            driver.entered.leave(py)?;
+            life::fail(
+                stream,
+                error,
+                "Fatal error: protocol.eof_received() call failed.",
+            )
+        }
+    }
+}
+
+/// `pause_reading()`.
+pub(super) fn pause(stream: &Bound<'_, PyAny>) {
+    with(stream, |_, state| {
+        if !state.flags.closing {
+            state.flags.paused = true;
+        }
+    });
+}
+
+/// `resume_reading()`.
+pub(super) fn resume(stream: &Bound<'_, PyAny>) {
+    let event_loop = with(stream, |py, state| {
+        let flags = &mut state.flags;
+        if flags.closing || !flags.paused {
+            return None;
+        }
+        flags.paused = false;
+        std::mem::take(&mut flags.readable).then(|| state.event_loop.clone_ref(py))
+    });
+    if let Some(Some(event_loop)) = event_loop {
+        let job = Job::Stream(stream.clone().unbind(), StreamJob::READ_ON);
+        event_loop.get().schedule(stream.py(), job);
+    }
+}
+
+/// Makes the next bytes go to another protocol.
+///
+/// # Errors
+///
+/// What `isinstance` raises.
+pub(super) fn set_protocol(stream: &Bound<'_, PyAny>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    let buffered = is_buffered(protocol)?;
+    let old = with(stream, |_, state| {
+        state.flags.buffered_protocol = buffered;
+        state.protocol.replace(protocol.clone().unbind())
+    });
+    drop(old);
+    Ok(())
+}
+
+/// Whether a protocol wants its bytes in a buffer of its own.
+///
+/// # Errors
+///
+/// What `isinstance` raises.
+pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    use pyo3::sync::PyOnceLock;
+    static KIND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = protocol.py();
+    let kind = KIND.get_or_try_init(py, || {
+        py.import("asyncio.protocols")?
+            .getattr("BufferedProtocol")
+            .map(Bound::unbind)
+    })?;
+    protocol.is_instance(kind.bind(py))
+}

@@ -1,0 +1,143 @@
+//! What a stream knows.
+
+use crate::event_loop::Loop;
+use crate::owned::Owned;
+use crate::raw::{Object, native_type};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use pyo3::{Python, ffi};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tepal_core::transport::{FlowControl, WriteQueue};
+use tepal_sys::reactor::Token;
+use tepal_sys::socket::Address;
+
+/// Who owns the descriptor.
+pub(crate) enum Socket {
+    /// We do; nobody has asked for a socket object yet.
+    Native(OwnedFd),
+    /// A `socket.socket`.
+    Python(Py<PyAny>, RawFd),
+    /// Nobody any more.
+    Closed,
+}
+
+impl Socket {
+    /// The descriptor's number; -1 once closed.
+    pub(super) fn fd(&self) -> RawFd {
+        match self {
+            Self::Native(fd) => fd.as_raw_fd(),
+            Self::Python(_, fd) => *fd,
+            Self::Closed => -1,
+        }
+    }
+}
+
+/// What a stream is made of.
+pub(crate) struct Parts<'a, 'py> {
+    pub(crate) socket: Socket,
+    pub(crate) protocol: &'a Bound<'py, PyAny>,
+    /// All of the protocol's methods that the loop calls run in it.
+    pub(crate) context: &'a Bound<'py, PyAny>,
+    pub(crate) server: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) peer: Option<Address>,
+}
+
+/// Bytes to write: an immutable object, kept without a copy.
+pub(crate) struct Chunk(pub(super) Py<PyBytes>);
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: a `bytes` object is immutable and stays where it is as long as our reference lives, attached or
+        // not; the two calls only read its header.
+        unsafe {
+            let object = self.0.as_ptr();
+            let length = ffi::Py_SIZE(object) as usize;
+            std::slice::from_raw_parts(ffi::PyBytes_AS_STRING(object).cast::<u8>(), length)
+        }
+    }
+}
+
+/// The state of a stream, from `open` to the collector.
+pub(crate) struct Stream {
+    pub(super) event_loop: Py<Loop>,
+    pub(super) socket: Socket,
+    pub(super) token: Option<Token>,
+    /// `None` after `connection_lost`.
+    pub(super) protocol: Option<Py<PyAny>>,
+    pub(super) server: Option<Py<PyAny>>,
+    pub(super) context: Py<PyAny>,
+    /// What `connection_lost` will be told.
+    pub(super) error: Option<Py<PyAny>>,
+    pub(super) queue: WriteQueue<Chunk>,
+    pub(super) flow: FlowControl,
+    pub(super) peer: Option<Address>,
+    pub(super) local: Option<Address>,
+    /// Writes after the connection was lost; above a threshold each is logged.
+    pub(super) lost_writes: u32,
+    pub(super) flags: Flags,
+}
+
+/// Yes-or-no facts of a stream.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Flags {
+    /// The protocol is a `BufferedProtocol`.
+    pub(super) buffered_protocol: bool,
+    /// `connection_made` was called and the kernel tells us of readiness.
+    pub(super) begun: bool,
+    /// `pause_reading` was called.
+    pub(super) paused: bool,
+    /// Readiness came while paused, or a read was cut short: read when resumed.
+    pub(super) readable: bool,
+    /// The peer has finished writing.
+    pub(super) peer_finished: bool,
+    /// The end of the stream was read; nothing more comes.
+    pub(super) ended: bool,
+    /// `close` or `abort` was called, or the connection broke.
+    pub(super) closing: bool,
+    /// `connection_lost` is scheduled; no byte can be sent any more.
+    pub(super) lost: bool,
+    /// `write_eof` was called.
+    pub(super) write_ended: bool,
+    /// In the loop's list of streams to flush.
+    pub(super) dirty: bool,
+    /// The kernel's buffer is full; its event will come.
+    pub(super) blocked: bool,
+    /// The reactor reports writability too.
+    pub(super) watches_writing: bool,
+}
+
+/// The native part of a transport object.
+#[repr(C)]
+pub(super) struct Body {
+    /// `None` only before `open` and after the collector cleared it.
+    pub(super) state: Owned<Option<Stream>>,
+}
+
+pub(super) static OFFSET: AtomicUsize = AtomicUsize::new(0);
+
+/// The body of a transport.
+///
+/// # Safety
+///
+/// `object` is an instance of our type or of a subclass.
+#[inline]
+pub(super) unsafe fn body<'a>(object: Object) -> &'a Body {
+    // SAFETY: the caller's promise; the body was written by `tp_new` and is dropped by `tp_dealloc`.
+    unsafe { &*native_type::body::<Body>(object, OFFSET.load(Relaxed)) }
+}
+
+/// Borrows the state of a transport; `None` when it was never opened or was cleared by the collector.
+///
+/// Callers hold an object whose type was checked: by the method table, by `open`, or by the loop's own tables.
+#[inline]
+pub(super) fn with<R>(
+    stream: &Bound<'_, PyAny>,
+    act: impl FnOnce(Python<'_>, &mut Stream) -> R,
+) -> Option<R> {
+    let py = stream.py();
+    // SAFETY: see above.
+    let body = unsafe { body(stream.as_ptr()) };
+    body.state
+        .with(py, |state| state.as_mut().map(|state| act(py, state)))
+}

@@ -1,0 +1,303 @@
+//! From the program to the socket.
+//!
+//! What one job writes is gathered and leaves with one call when the job ends (`Loop::add_dirty`), or sooner when
+//! more waits than [`SOON`] or than the high mark. Outside jobs bytes leave at once. A program that writes and then
+//! blocks its own thread keeps the bytes until it returns to the loop (DESIGN.md, "gathered writes").
+
+use super::life;
+use super::state::{Chunk, with};
+use crate::convert;
+use crate::errors;
+use crate::event_loop::Driver;
+use crate::names;
+use crate::raw::call;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use tepal_core::transport::FlowEvent;
+use tepal_sys::reactor::{Interest, Trigger};
+use tepal_sys::socket;
+
+/// More than this does not wait for the end of the job, in bytes.
+const SOON: usize = 64 * 1024;
+
+/// So many writes after the connection was lost go without a word (asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`).
+const SILENT_WRITES: u32 = 5;
+
+/// `write(data)`.
+///
+/// # Errors
+///
+/// TypeError for what is not bytes-like, RuntimeError after `write_eof`.
+#[inline]
+pub(super) fn write(stream: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    let bytes = convert::written(data)?;
+    if with(stream, |_, state| state.flags.write_ended) == Some(true) {
+        return Err(PyRuntimeError::new_err(
+            "Cannot call write() after write_eof()",
+        ));
+    }
+    if bytes.as_bytes().is_empty() {
+        return Ok(());
+    }
+    push(stream, Chunk(bytes.unbind()))?;
+    settle(stream)
+}
+
+/// `writelines(chunks)`.
+///
+/// # Errors
+///
+/// As [`write`], and what iterating raises; what came before an error is written.
+pub(super) fn write_lines(stream: &Bound<'_, PyAny>, chunks: &Bound<'_, PyAny>) -> PyResult<()> {
+    if with(stream, |_, state| state.flags.write_ended) == Some(true) {
+        return Err(PyRuntimeError::new_err(
+            "Cannot call writelines() after write_eof()",
+        ));
+    }
+    for chunk in chunks.try_iter()? {
+        let bytes = convert::written(&chunk?)?;
+        if !bytes.as_bytes().is_empty() {
+            push(stream, Chunk(bytes.unbind()))?;
+        }
+    }
+    settle(stream)
+}
+
+/// Queues a chunk; a lost connection swallows it, as asyncio does.
+fn push(stream: &Bound<'_, PyAny>, chunk: Chunk) -> PyResult<()> {
+    enum Pushed {
+        Queued(Option<Chunk>),
+        Lost { chunk: Chunk, writes: u32 },
+    }
+    let pushed = with(stream, |_, state| {
+        if state.flags.lost {
+            state.lost_writes += 1;
+            return Pushed::Lost {
+                chunk,
+                writes: state.lost_writes,
+            };
+        }
+        Pushed::Queued(state.queue.push(chunk))
+    });
+    match pushed {
+        Some(Pushed::Lost { chunk, writes }) => {
+            drop(chunk);
+            if writes > SILENT_WRITES {
+                let logger = stream.py().import("asyncio.log")?.getattr("logger")?;
+                logger.call_method1("warning", ("socket.send() raised exception.",))?;
+            }
+        }
+        Some(Pushed::Queued(empty)) => drop(empty),
+        None => return Err(PyTypeError::new_err("this transport has no connection")),
+    }
+    Ok(())
+}
+
+/// After a write: now, at the end of the job, or when the kernel has room.
+#[inline]
+fn settle(stream: &Bound<'_, PyAny>) -> PyResult<()> {
+    enum Next {
+        Nothing,
+        Flush,
+        Gather(Py<crate::event_loop::Loop>),
+        Full,
+    }
+    let next = with(stream, |py, state| {
+        let buffered = state.queue.buffered();
+        let flags = &mut state.flags;
+        if buffered == 0 || flags.lost {
+            return Next::Nothing;
+        }
+        if flags.blocked {
+            return if buffered > state.flow.high() {
+                Next::Full
+            } else {
+                Next::Nothing
+            };
+        }
+        if buffered > SOON || buffered > state.flow.high() || !state.event_loop.get().in_job() {
+            return Next::Flush;
+        }
+        if flags.dirty {
+            return Next::Nothing;
+        }
+        flags.dirty = true;
+        Next::Gather(state.event_loop.clone_ref(py))
+    });
+    match next {
+        None | Some(Next::Nothing) => Ok(()),
+        Some(Next::Gather(event_loop)) => {
+            event_loop
+                .get()
+                .add_dirty(stream.py(), stream.clone().unbind());
+            Ok(())
+        }
+        Some(Next::Full) => pause_if_full(stream),
+        Some(Next::Flush) => {
+            flush(stream.py(), stream)?;
+            pause_if_full(stream)
+        }
+    }
+}
+
+/// Sends what waits, as far as the kernel takes it.
+///
+/// # Errors
+///
+/// What an exception handler lets out; the socket's own errors end the connection.
+pub(crate) fn flush(py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
+    let mut done = Vec::new();
+    let sent = with(stream, |_, state| {
+        state.flags.dirty = false;
+        if state.flags.lost || state.flags.blocked {
+            return Ok(());
+        }
+        let fd = tepal_sys::fd::borrow(state.socket.fd())?;
+        while !state.queue.is_empty() {
+            match socket::send_gather(fd, state.queue.pieces())? {
+                Some(count) => state.queue.handle_sent(count, &mut done),
+                None => {
+                    state.flags.blocked = true;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    });
+    drop(done);
+    match sent {
+        None => Ok(()),
+        Some(Err(error)) => life::fail(
+            stream,
+            errors::from_io(py, &error),
+            "Fatal write error on socket transport",
+        ),
+        Some(Ok(())) => watch_writing(stream),
+    }
+}
+
+/// Asks the reactor for writability when the kernel's buffer is first full; edges come by themselves from then on.
+fn watch_writing(stream: &Bound<'_, PyAny>) -> PyResult<()> {
+    let ask = with(stream, |py, state| {
+        let flags = &mut state.flags;
+        let token = state.token?;
+        if !flags.blocked || flags.watches_writing {
+            return None;
+        }
+        flags.watches_writing = true;
+        Some((state.event_loop.clone_ref(py), state.socket.fd(), token))
+    });
+    if let Some(Some((event_loop, fd, token))) = ask {
+        let registered =
+            event_loop
+                .get()
+                .register(stream.py(), fd, token, Interest::BOTH, Trigger::Edge, true);
+        if let Err(error) = registered {
+            return life::fail(stream, error, "Fatal write error on socket transport");
+        }
+    }
+    Ok(())
+}
+
+/// The kernel has room again.
+///
+/// # Errors
+///
+/// As `run_job`.
+pub(super) fn handle_writable(
+    driver: &mut Driver<'_, '_>,
+    stream: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let waited = with(stream, |py, state| {
+        let waited = std::mem::take(&mut state.flags.blocked);
+        waited.then(|| state.context.clone_ref(py))
+    });
+    let Some(Some(context)) = waited else {
+        return Ok(());
+    };
+    flush(driver.py, stream)?;
+    // SAFETY: a stream's context is one (`Parts`).
+    unsafe { driver.entered.enter(driver.py, context.as_ptr())? };
+    resume_if_drained(stream)?;
+    life::settle_end(stream)
+}
+
+/// Tells the protocol to pause when too much waits.
+///
+/// # Errors
+///
+/// SystemExit and KeyboardInterrupt from the protocol, and what an exception handler lets out.
+pub(super) fn pause_if_full(stream: &Bound<'_, PyAny>) -> PyResult<()> {
+    let event = with(stream, |_, state| {
+        if state.flags.lost {
+            return FlowEvent::None;
+        }
+        let buffered = state.queue.buffered();
+        state.flow.handle_grown(buffered)
+    });
+    tell_flow(stream, event)
+}
+
+/// Tells the protocol to go on when enough has left.
+///
+/// # Errors
+///
+/// As [`pause_if_full`].
+pub(super) fn resume_if_drained(stream: &Bound<'_, PyAny>) -> PyResult<()> {
+    let event = with(stream, |_, state| {
+        let buffered = state.queue.buffered();
+        state.flow.handle_drained(buffered)
+    });
+    tell_flow(stream, event)
+}
+
+fn tell_flow(stream: &Bound<'_, PyAny>, event: Option<FlowEvent>) -> PyResult<()> {
+    let py = stream.py();
+    let (method, message): (&Bound<'_, PyString>, _) = match event {
+        None | Some(FlowEvent::None) => return Ok(()),
+        Some(FlowEvent::Pause) => (names::pause_writing(py), "protocol.pause_writing() failed"),
+        Some(FlowEvent::Resume) => (
+            names::resume_writing(py),
+            "protocol.resume_writing() failed",
+        ),
+    };
+    let Some(Some((protocol, event_loop))) = with(stream, |py, state| {
+        let protocol = state.protocol.as_ref()?.clone_ref(py);
+        Some((protocol, state.event_loop.clone_ref(py)))
+    }) else {
+        return Ok(());
+    };
+    let protocol = protocol.bind(py);
+    match call::method0(protocol, method) {
+        Ok(_) => Ok(()),
+        Err(error) if errors::ends_the_loop(py, &error) => Err(error),
+        Err(error) => errors::report(
+            event_loop.bind(py),
+            message,
+            &error,
+            &[("transport", stream), ("protocol", protocol)],
+        ),
+    }
+}
+
+/// `write_eof()`: the end of the stream follows the bytes that wait.
+///
+/// # Errors
+///
+/// OSError when the connection is gone.
+pub(super) fn write_eof(stream: &Bound<'_, PyAny>) -> PyResult<()> {
+    let wanted = with(stream, |_, state| {
+        let flags = &mut state.flags;
+        if flags.closing || flags.write_ended {
+            return false;
+        }
+        flags.write_ended = true;
+        true
+    });
+    if wanted == Some(true) {
+        flush(stream.py(), stream)?;
+        life::settle_end(stream)?;
+    }
+    Ok(())
+}
