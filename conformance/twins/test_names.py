@@ -48,14 +48,14 @@ def outcome(function: Any) -> Any:
     """What a call comes to, errors included."""
     try:
         return function()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whichever it is, both must raise it
         return type(error), error.args
 
 
 async def outcome_of(awaitable: Any) -> Any:
     try:
         return await awaitable
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whichever it is, both must raise it
         return type(error), error.args
 
 

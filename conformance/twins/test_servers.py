@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from .support import LoopFactory, Recorder, Run, eventually, turns
-from .versions import asyncio_has_it_since, is_asyncio
+from .versions import asyncio_has_it_since
 
 
 class Servant(Recorder):
@@ -658,34 +658,3 @@ def test_debug_mode_says_that_a_server_serves(run: Run, caplog: pytest.LogCaptur
     with caplog.at_level("INFO", "asyncio"):
         run(main, debug=True)
     assert any("is serving" in text for text in caplog.messages)
-
-
-def test_a_server_outlives_a_client_that_is_refused_by_its_factory(
-    run: Run, loop_factory: LoopFactory, ledger: Any
-) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        reports: list[dict[str, Any]] = []
-        loop.set_exception_handler(lambda _loop, context: reports.append(context))
-        refusing = True
-
-        def factory() -> Servant:
-            if refusing:
-                raise LookupError("not today")
-            return Servant()
-
-        server = await loop.create_server(factory, "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        await eventually(lambda: reports)
-        assert isinstance(reports[0]["exception"], LookupError)
-        writer.close()
-        refusing = False
-        _, writer = await client_of(server)
-        await gone(writer)
-        await Servant.made[0].lost
-        server.close()
-        reports.clear()
-
-    run(main)
-    if is_asyncio(loop_factory):
-        ledger.take_warnings(ResourceWarning)

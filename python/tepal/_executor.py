@@ -109,7 +109,7 @@ def _join_threads(
     """Wait for the threads of an executor (in a thread of its own) and tell the loop."""
     try:
         executor.shutdown(wait=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # it goes to whoever waits for the shutdown
         _tell(loop, ended, error)
     else:
         _tell(loop, ended, None)
