@@ -176,3 +176,20 @@ async def receive_exactly(peer: socket.socket, count: int) -> bytes:
         return bytes(chunks)
 
     return await asyncio.to_thread(read)
+
+
+async def receive_in_turns(peer: socket.socket, count: int) -> bytes:
+    """Read `count` bytes in the loop's own thread, so that the peer reads nothing while the loop writes."""
+    chunks = bytearray()
+    peer.setblocking(False)
+    while len(chunks) < count:
+        await asyncio.sleep(0)
+        try:
+            chunk = peer.recv(min(count - len(chunks), 65536))
+        except BlockingIOError:
+            continue
+        if not chunk:
+            break
+        chunks += chunk
+    peer.settimeout(5)
+    return bytes(chunks)

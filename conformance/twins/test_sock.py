@@ -8,6 +8,7 @@ import io
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -448,20 +449,20 @@ def test_sendfile_of_what_is_no_file_falls_back_or_says_so(run: Run, pair: Pair)
 
 
 def test_sendfile_checks_its_arguments(run: Run, pair: Pair) -> None:
-    async def main() -> None:
+    async def main(text: IO[str], file: IO[bytes]) -> None:
         loop, (one, _) = asyncio.get_running_loop(), pair
-        with Path(__file__).open() as text, pytest.raises(ValueError, match="opened in binary mode"):
+        with pytest.raises(ValueError, match="opened in binary mode"):
             await loop.sock_sendfile(one, text)  # type: ignore[arg-type]
-        with open(__file__, "rb") as file:  # noqa: ASYNC230 - nothing is read
-            with pytest.raises(ValueError, match="offset must be a non-negative integer"):
-                await loop.sock_sendfile(one, file, -1)
-            with pytest.raises(ValueError, match="count must be a positive integer"):
-                await loop.sock_sendfile(one, file, 0, 0)
-            with pytest.raises(TypeError, match="count must be a positive integer"):
-                await loop.sock_sendfile(one, file, 0, "many")  # type: ignore[arg-type]
-            with socket.socket(type=socket.SOCK_DGRAM) as datagram:
-                datagram.setblocking(False)
-                with pytest.raises(ValueError, match="only SOCK_STREAM type sockets are supported"):
-                    await loop.sock_sendfile(datagram, file)
+        with pytest.raises(ValueError, match="offset must be a non-negative integer"):
+            await loop.sock_sendfile(one, file, -1)
+        with pytest.raises(ValueError, match="count must be a positive integer"):
+            await loop.sock_sendfile(one, file, 0, 0)
+        with pytest.raises(TypeError, match="count must be a positive integer"):
+            await loop.sock_sendfile(one, file, 0, "many")  # type: ignore[arg-type]
+        with socket.socket(type=socket.SOCK_DGRAM) as datagram:
+            datagram.setblocking(False)
+            with pytest.raises(ValueError, match="only SOCK_STREAM type sockets are supported"):
+                await loop.sock_sendfile(datagram, file)
 
-    run(main)
+    with Path(__file__).open() as text, Path(__file__).open("rb") as file:
+        run(lambda: main(text, file))

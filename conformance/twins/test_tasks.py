@@ -130,8 +130,11 @@ def test_the_factory_gets_exactly_the_keywords_that_were_given(run: Run) -> None
         await loop.create_task(nothing(), context=context)
         await loop.create_task(nothing(), name="mine", context=context)
         given = [kwargs for _, _, kwargs in factory.calls]
-        assert given == [expected(), expected(name="mine"), expected(context=context)] + [
-            expected(name="mine", context=context)
+        assert given == [
+            expected(),
+            expected(name="mine"),
+            expected(context=context),
+            expected(name="mine", context=context),
         ]
 
     def expected(**kwargs: Any) -> dict[str, Any]:
