@@ -58,7 +58,7 @@ class SignalMethods(LoopSurface):
 
         Not a checkpoint.
         """
-        if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+        if _is_coroutine(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_signal(sig)
         self._check_closed()
@@ -117,11 +117,8 @@ class SignalMethods(LoopSurface):
         if handle.cancelled():
             self.remove_signal_handler(sig)
         else:
-            self._add_callback_signalsafe(handle)
-
-    def _add_callback_signalsafe(self, handle: asyncio.Handle) -> None:
-        """Run a handler's callback in a coming turn, in the handler's own context."""
-        self.call_soon(handle._callback, *handle._args, context=handle._context)  # type: ignore[attr-defined]
+            # A new handle for each arrival: the one at the desk may be wanted again before this one has run.
+            self.call_soon(handle._callback, *handle._args, context=handle._context)  # type: ignore[attr-defined]
 
     def _close_signals(self) -> None:
         """Remove every handler and close the socket. Called when the loop is closed, while it can still be used.
@@ -247,6 +244,11 @@ def _forget_in_child() -> None:
     descriptor, _given = _given, -1
     if descriptor != -1:
         _unset_wakeup(descriptor)
+
+
+def _is_coroutine(callback: object) -> bool:
+    """Whether somebody expects a coroutine to be run by a signal."""
+    return asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback)
 
 
 def _do_nothing(signum: int, frame: object) -> None:
