@@ -23,6 +23,7 @@ import sys
 import warnings
 from asyncio.log import logger
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVarTuple
 
 from ._protocols import LoopSurface
@@ -126,7 +127,9 @@ class SignalMethods(LoopSurface):
         Raises:
             ValueError: There are handlers, and this is not the main thread.
         """
-        desk = self._open_signal_desk()
+        desk = getattr(self, "_signal_desk", None)
+        if desk is None:
+            return
         if sys.is_finalizing():
             if desk.handlers:
                 warnings.warn(
@@ -189,7 +192,10 @@ class SignalDesk:
     def close(self, loop: SignalMethods) -> None:
         """Close the socket. The desk may be opened again."""
         if self._receiver is not None and self._sender is not None:
-            loop.remove_reader(self._receiver.fileno())
+            # A loop that was inherited through a fork belongs to the parent and lets nothing be unregistered;
+            # the child's copies are closed all the same.
+            with suppress(RuntimeError):
+                loop.remove_reader(self._receiver.fileno())
             self._receiver.close()
             self._sender.close()
             self._receiver = self._sender = None
