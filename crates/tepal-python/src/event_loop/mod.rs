@@ -80,7 +80,7 @@ pub(crate) struct Loop {
     has_dirty: AtomicBool,
     /// The loop waits for the kernel, so another thread that schedules a job must wake it.
     sleeping: AtomicBool,
-    /// `time` was replaced in a subclass or on the instance.
+    /// `time` or `call_at` was replaced, in a subclass or on the instance.
     foreign_time: AtomicBool,
     /// The identity of the thread that runs the loop; 0 when none does.
     thread: AtomicU64,
@@ -186,6 +186,12 @@ impl Loop {
     pub(crate) fn add_dirty(&self, py: Python<'_>, stream: Py<PyAny>) {
         self.state.with(py, |state| state.dirty.push(stream));
         self.has_dirty.store(true, Relaxed);
+    }
+
+    /// Whether `time` or `call_at` was replaced, so that delays go through the instance.
+    #[inline]
+    pub(crate) fn is_time_foreign(&self) -> bool {
+        self.foreign_time.load(Relaxed)
     }
 
     /// Whether `create_task` must ask a factory.
@@ -439,7 +445,7 @@ impl Loop {
         self.with(py, |state| handles(py, state.turn.iter_timers()))
     }
 
-    /// Says that `time` was replaced, so that timers follow the new clock.
+    /// Says that `time` or `call_at` was replaced, so that timers follow the new clock.
     fn _set_foreign_time(&self, foreign: bool) {
         self.foreign_time.store(foreign, Relaxed);
     }

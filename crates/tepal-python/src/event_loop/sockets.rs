@@ -8,9 +8,9 @@ use crate::errors;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyBytes;
 use std::mem::MaybeUninit;
-use std::os::fd::{IntoRawFd, RawFd};
+use std::os::fd::RawFd;
 use tepal_sys::socket;
 
 /// Reads of up to this size use the stack, and one exact `bytes` object.
@@ -76,19 +76,6 @@ impl Loop {
         }
         // SAFETY: the view keeps the buffer where it is; we are attached and run no Python code while we read it.
         send(unsafe { std::slice::from_raw_parts(view.buf_ptr().cast(), view.len_bytes()) })
-    }
-
-    /// Accepts a connection: `(descriptor, address)`.
-    #[staticmethod]
-    fn _accept<'py>(py: Python<'py>, fd: RawFd) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let fd = tepal_sys::fd::borrow(fd).map_err(|error| errors::from_io(py, &error))?;
-        let Some((connection, peer)) =
-            socket::accept(fd).map_err(|error| errors::from_io(py, &error))?
-        else {
-            return Ok(None);
-        };
-        let peer = crate::convert::address(py, &peer)?;
-        Ok(Some((connection.into_raw_fd(), peer).into_pyobject(py)?))
     }
 }
 

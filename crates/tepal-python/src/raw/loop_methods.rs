@@ -269,6 +269,16 @@ unsafe extern "C" fn call_later(
             if *arguments == ffi::Py_None() {
                 return Err(PyTypeError::new_err("delay must not be None"));
             }
+            if from_raw(py, &slf).get().is_time_foreign() {
+                let method = Bound::from_borrowed_ptr(py, slf).getattr("_call_later")?;
+                let made =
+                    ffi::PyObject_Vectorcall(method.as_ptr(), arguments, call.count, keywords);
+                return if made.is_null() {
+                    Err(fetch(py))
+                } else {
+                    Ok(made)
+                };
+            }
             let delay = seconds(py, *arguments)?;
             let when = Loop::now(from_raw(py, &slf))? + delay;
             schedule_at(py, "call_later", slf, &call, when)
