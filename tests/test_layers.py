@@ -148,6 +148,9 @@ def doors(root: Path) -> Iterator[str]:
                     pass
                 case ast.ImportFrom(module=module, level=1, names=names) if (module or names[0].name).startswith("_"):
                     pass
+                # Giving public things their public address, and the loop's variable back.
+                case ast.For(body=[ast.Assign(targets=[ast.Attribute(attr="__module__")])]) | ast.Delete():
+                    pass
                 case ast.Import(names=[ast.alias(name="sys")]) | ast.ImportFrom(module="__future__", level=0):
                     pass
                 case _:
