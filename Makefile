@@ -32,7 +32,8 @@ run: $(stamps)/tepal $(stamps)/example ## serve a page on tepal; your program: m
 	@echo "==> tepal run $(APP) $(ARGS)"
 # On a terminal the program gets the foreground to itself (set -m), so that Ctrl-C is the program's to answer and make,
 # which would call any Ctrl-C a failure, reports how the program ended.
-	@if [ -t 0 ]; then set -m; fi; $(VENV)/bin/tepal run $(APP) $(ARGS)
+# (`exit $$?` keeps bash from replacing itself with the program, in which case it would be no job of its own.)
+	@if [ -t 0 ]; then set -m; fi; $(VENV)/bin/tepal run $(APP) $(ARGS); exit $$?
 
 build: $(stamps)/tepal ## build the release wheel and install it into the virtual environment
 

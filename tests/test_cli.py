@@ -330,7 +330,7 @@ print([k for k in before[0] if before[0][k] != after[0].get(k)], before[1:] == a
         done = python("-W", "error", "program.py")
         assert done.stdout == "tepal\ntepal\n", done.stderr
 
-    @pytest.mark.skipif(sys.version_info < (3, 16), reason="up to Python 3.15 there are policies")
-    def test_install_without_policies(self) -> None:
+    def test_install_without_policies(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "version_info", (3, 16, 0, "final", 0))
         with pytest.raises(RuntimeError, match=r"loop_factory=tepal\.new_event_loop"):
             tepal.install()
