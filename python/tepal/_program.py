@@ -66,7 +66,7 @@ def _new_main() -> ModuleType:
     main.__dict__["__builtins__"] = builtins
     # Whether a main module begins with these differs by version; the one that python made for us tells.
     ours = sys.modules["__main__"].__dict__
-    fresh = {"__annotations__": {}, "__cached__": None}
+    fresh: dict[str, object] = {"__annotations__": {}, "__cached__": None}
     main.__dict__.update({name: value for name, value in fresh.items() if name in ours})
     sys.modules["__main__"] = main
     return main
@@ -83,9 +83,9 @@ def _set_first_path(path: str, *, even_if_safe: bool = False) -> None:
 def _read_code(file: str) -> CodeType:
     try:
         with io.open_code(file) as stream:
-            code = pkgutil.read_code(stream)
-        if code is not None:
-            return code
+            compiled: CodeType | None = pkgutil.read_code(stream)
+        if compiled is not None:
+            return compiled
         with io.open_code(file) as stream:
             source = stream.read()
     except OSError as error:
