@@ -49,7 +49,7 @@ class SocketMethods(LoopSurface):
         """
         self._check_sock(sock)
         if type(sock) is not socket.socket:
-            return await self._when_readable(sock, sock.recv, n)
+            return await self._when_readable(sock, lambda: sock.recv(n))
         fd = sock.fileno()
         while (data := _receive(fd, n)) is None:
             future = self._wait_readable(fd)
@@ -76,7 +76,7 @@ class SocketMethods(LoopSurface):
         """
         self._check_sock(sock)
         if type(sock) is not socket.socket:
-            return await self._when_readable(sock, sock.recv_into, buf)
+            return await self._when_readable(sock, lambda: sock.recv_into(buf))
         fd = sock.fileno()
         while (count := _receive_into(fd, buf)) is None:
             future = self._wait_readable(fd)
@@ -102,7 +102,7 @@ class SocketMethods(LoopSurface):
             ValueError: In debug mode, for a blocking socket.
         """
         self._check_sock(sock)
-        return await self._when_readable(sock, sock.recvfrom, bufsize)
+        return await self._when_readable(sock, lambda: sock.recvfrom(bufsize))
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into a writable buffer.
@@ -120,7 +120,8 @@ class SocketMethods(LoopSurface):
             ValueError: `nbytes` is more than the buffer holds, or, in debug mode, the socket is blocking.
         """
         self._check_sock(sock)
-        return await self._when_readable(sock, sock.recvfrom_into, buf, nbytes or len(buf))
+        limit = nbytes or len(buf)
+        return await self._when_readable(sock, lambda: sock.recvfrom_into(buf, limit))
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         """Send all of `data`.
@@ -137,8 +138,12 @@ class SocketMethods(LoopSurface):
         if type(sock) is not socket.socket:
             with memoryview(data).cast("B") as view:
                 sent = 0
+
+                def send_rest() -> int:
+                    return sock.send(view[sent:])
+
                 while sent < len(view):
-                    sent += await self._when_writable(sock, sock.send, view[sent:])
+                    sent += await self._when_writable(sock, send_rest)
             return
         fd = sock.fileno()
         size = len(data) if isinstance(data, bytes | bytearray) else memoryview(data).nbytes
@@ -171,7 +176,7 @@ class SocketMethods(LoopSurface):
             ValueError: In debug mode, for a blocking socket.
         """
         self._check_sock(sock)
-        return await self._when_writable(sock, sock.sendto, data, address)
+        return await self._when_writable(sock, lambda: sock.sendto(data, address))
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect to an address, whose host is looked up if need be.
@@ -218,7 +223,7 @@ class SocketMethods(LoopSurface):
             ValueError: In debug mode, for a blocking socket.
         """
         self._check_sock(sock)
-        connection, address = await self._when_readable(sock, sock.accept)
+        connection, address = await self._when_readable(sock, lambda: sock.accept())
         connection.setblocking(False)
         return connection, address
 
@@ -228,11 +233,15 @@ class SocketMethods(LoopSurface):
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 
-    async def _when_readable(self, sock: socket.socket, attempt: Callable[..., _T], *args: Any) -> _T:
-        """Try until the kernel does not say "would block"; the socket was checked."""
+    async def _when_readable(self, sock: socket.socket, attempt: Callable[[], _T]) -> _T:
+        """Try until the kernel does not say "would block"; the socket was checked.
+
+        An attempt is a lambda and no bound method, so that the socket's method is looked up for each try, as asyncio
+        does it: a socket that is wrapped or mocked may have got another one meanwhile.
+        """
         while True:
             try:
-                return attempt(*args)
+                return attempt()
             except (BlockingIOError, InterruptedError):
                 fd = sock.fileno()
             future = self._wait_readable(fd)
@@ -242,11 +251,11 @@ class SocketMethods(LoopSurface):
                 self._forget_wait(fd, future)
                 raise
 
-    async def _when_writable(self, sock: socket.socket, attempt: Callable[..., _T], *args: Any) -> _T:
+    async def _when_writable(self, sock: socket.socket, attempt: Callable[[], _T]) -> _T:
         """As `_when_readable`, for the other direction."""
         while True:
             try:
-                return attempt(*args)
+                return attempt()
             except (BlockingIOError, InterruptedError):
                 fd = sock.fileno()
             future = self._wait_writable(fd)
