@@ -103,6 +103,7 @@ def run_class(
     for event in events:
         if event["event"] == "fixture":
             run.outcomes.append(Outcome(f"{prefix}({event['test']})", "failed", event["detail"]))
+    run.ours = sum(event["loops"] for event in ends.values())  # if it cannot say itself
     if done:
         run.ours, run.standard = done["ours"], done["standard"]
         if end != "ended":
