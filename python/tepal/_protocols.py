@@ -9,10 +9,11 @@ first to answer for everything that it defines.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    import contextvars
     import socket
     import ssl
     from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,16 @@ if TYPE_CHECKING:
 
         def _check_closed(self) -> None: ...
 
+        def _check_running(self) -> None: ...
+
+        def _check_thread(self) -> None: ...
+
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+
+        def _asyncgen_firstiter_hook(self, agen: AsyncGenerator[Any, Any]) -> None: ...
+
+        def _asyncgen_finalizer_hook(self, agen: AsyncGenerator[Any, Any]) -> None: ...
+
         def _check_callback(self, callback: object, method: str) -> None: ...
 
         async def _ensure_resolved(
@@ -56,6 +67,15 @@ if TYPE_CHECKING:
 
         def _forget_wait(self, fd: int, future: asyncio.Future[None]) -> None: ...
 
+        def _adopt_socket(
+            self,
+            sock: socket.socket,
+            protocol: asyncio.BaseProtocol,
+            waiter: asyncio.Future[None] | None = None,
+            server: asyncio.AbstractServer | None = None,
+            context: contextvars.Context | None = None,
+        ) -> Any: ...
+
         def _make_socket_transport(
             self,
             sock: socket.socket,
@@ -64,6 +84,7 @@ if TYPE_CHECKING:
             *,
             extra: dict[str, object] | None = None,
             server: asyncio.AbstractServer | None = None,
+            context: contextvars.Context | None = None,
         ) -> asyncio.Transport: ...
 
         def _start_serving(

@@ -1,7 +1,7 @@
 """``sock_sendfile`` by the kernel: a file goes to a socket without passing through Python.
 
-The checks, and the way that reads and sends where the kernel cannot, are `asyncio.BaseEventLoop`'s, which asks
-the loop for one thing only: `_sock_sendfile_native`.
+The method itself and its checks are `asyncio.BaseEventLoop`'s. It asks the loop for the two ways of sending: by the
+kernel, and through Python where the kernel cannot.
 """
 
 from __future__ import annotations
@@ -25,8 +25,16 @@ class _HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
+class _Readable(Protocol):
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
+_BLOCK = 256 * 1024
+"""How much of a file to read at a time, in bytes, where the kernel does not."""
+
+
 class SendfileMethods(LoopSurface):
-    """The native half of ``sock_sendfile``."""
+    """The two ways in which ``sock_sendfile`` sends."""
 
     __slots__ = ()
 
@@ -40,7 +48,7 @@ class SendfileMethods(LoopSurface):
             count: How many bytes to send; None sends all that follow.
 
         Returns:
-            The number of bytes sent. The file's position is moved by as many beyond `offset`.
+            The number of bytes sent. The file's position is then as many beyond `offset`, also after an error.
 
         Raises:
             asyncio.SendfileNotAvailableError: The kernel cannot do it for this file and this socket, and nothing
@@ -65,9 +73,50 @@ class SendfileMethods(LoopSurface):
                 if sent != count:
                     # Also when the socket would take more: a long file must leave turns to the others.
                     await _writable(self, sock)
+        except SendfileNotAvailableError:
+            # Nothing was sent, so there is no position to set, and what cannot be sent can often not be sought.
+            raise
+        except BaseException:
+            os.lseek(source, offset + sent, os.SEEK_SET)
+            raise
+        os.lseek(source, offset + sent, os.SEEK_SET)
+        return sent
+
+    async def _sock_sendfile_fallback(
+        self, sock: socket.socket, file: _Readable, offset: int, count: int | None
+    ) -> int:
+        """Send a part of a file by reading it on a thread and sending what was read.
+
+        Args:
+            sock: A connected, non-blocking stream socket.
+            file: Anything with ``readinto``; it is rewound to `offset` if it has ``seek`` too.
+            offset: Where to begin, in bytes.
+            count: How many bytes to send; None sends all that follow.
+
+        Returns:
+            The number of bytes sent. The file's position is then as many beyond `offset`.
+
+        Raises:
+            OSError: The file cannot be read, or the connection failed.
+
+        A checkpoint.
+        """
+        seek = getattr(file, "seek", None)
+        if seek is not None:
+            seek(offset)
+        block = memoryview(bytearray(min(count or _BLOCK, _BLOCK)))
+        sent = 0
+        try:
+            while count is None or sent < count:
+                part = block if count is None else block[: count - sent]
+                size = await self.run_in_executor(None, file.readinto, part)
+                if not size:
+                    break
+                await self.sock_sendall(sock, part[:size])
+                sent += size
         finally:
-            if sent:
-                os.lseek(source, offset + sent, os.SEEK_SET)
+            if sent and seek is not None:
+                seek(offset + sent)
         return sent
 
 

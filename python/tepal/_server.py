@@ -1,9 +1,9 @@
 """The server object: asyncio's, with its clients in a set that costs little.
 
 `asyncio.Server` has changed with every release: what `_attach` takes, whether it counts its clients or keeps
-them, when `wait_closed` returns. `Server` inherits whatever the running interpreter does and replaces only the
-bookkeeping of clients, so that `close_clients` and `abort_clients` exist on every Python and the transports may
-call it in one way.
+them, in which context it serves, when `wait_closed` returns. `Server` inherits whatever the running interpreter
+does and replaces only how it speaks with the loop and its transports: so `close_clients` and `abort_clients` exist
+on every Python, and the native side is called in one way.
 
 asyncio keeps the clients in a WeakSet. Here a plain set does: an open transport is held by its loop anyway, and
 adding to a WeakSet costs more than the rest of accepting a connection that Python sees.
@@ -12,6 +12,7 @@ adding to a WeakSet costs more than the rest of accepting a connection that Pyth
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 from asyncio import base_events
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import ssl
 
-    from ._protocols import ProtocolFactory
+    from ._protocols import LoopSurface, ProtocolFactory
     from ._unix_files import ListeningFile
 
 
@@ -32,6 +33,13 @@ class Server(base_events.Server):
     """
 
     # The state that asyncio's class keeps and type stubs do not show.
+    _loop: LoopSurface
+    _protocol_factory: ProtocolFactory
+    _ssl_context: ssl.SSLContext | None
+    _backlog: int
+    _ssl_handshake_timeout: float | None
+    _ssl_shutdown_timeout: float | None
+    _serving: bool
     _sockets: list[socket.socket] | None
     _waiters: list[asyncio.Future[None]] | None
 
@@ -72,6 +80,8 @@ class Server(base_events.Server):
         # Python 3.11 and 3.12 ask for this number, later ones for the length of the set: both are kept true.
         self._active_count = 0
         self._listening_file = listening_file
+        # Every connection is served in a copy of the context in which its server was made (asyncio: from 3.15 on).
+        self._context = contextvars.copy_context()
 
     def close(self) -> None:
         """Stop listening. Connections that are open stay open. Closing twice does nothing.
@@ -98,6 +108,24 @@ class Server(base_events.Server):
         """
         for transport in tuple(self._clients):
             transport.abort()
+
+    def _start_serving(self) -> None:
+        """Listen and accept; once is enough."""
+        if self._serving:
+            return
+        self._serving = True
+        for sock in self._sockets or ():
+            sock.listen(self._backlog)
+            self._context.run(
+                self._loop._start_serving,
+                self._protocol_factory,
+                sock,
+                self._ssl_context,
+                self,
+                self._backlog,
+                self._ssl_handshake_timeout,
+                self._ssl_shutdown_timeout,
+            )
 
     def _attach(self, transport: asyncio.Transport | None = None) -> None:
         """Called by a transport when it begins to serve for this server.

@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import warnings
+from asyncio import coroutines
 from asyncio.log import logger
 from collections.abc import Callable
 from contextlib import suppress
@@ -253,8 +254,15 @@ def _forget_in_child() -> None:
 
 
 def _is_coroutine(callback: object) -> bool:
-    """Whether somebody expects a coroutine to be run by a signal."""
-    return asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback)
+    """Whether somebody expects a coroutine to be run by a signal.
+
+    The mark is what asyncio knows disguised coroutine functions by (mocks bear it); the function that looks for it
+    is deprecated since Python 3.14.
+    """
+    if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+        return True
+    mark: object = coroutines._is_coroutine  # type: ignore[attr-defined]
+    return getattr(callback, "_is_coroutine", None) is mark
 
 
 def _do_nothing(signum: int, frame: object) -> None:
