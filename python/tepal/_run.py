@@ -11,7 +11,7 @@ from ._loop import new_event_loop
 _T = TypeVar("_T")
 
 
-class Runner(asyncio.Runner):
+class Runner(asyncio.Runner):  # type: ignore[misc]  # typeshed calls it final; CPython and its document do not
     """`asyncio.Runner` on a tepal loop: several coroutines in one loop and one context.
 
     Ctrl-C cancels the task that runs; what is left at the end is cancelled, and asynchronous generators and the

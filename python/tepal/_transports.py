@@ -15,6 +15,7 @@ from ._protocols import LoopSurface
 
 if TYPE_CHECKING:
     import asyncio
+    import contextvars
 
 
 class SocketTransport(_tepal.StreamTransport):
@@ -106,7 +107,8 @@ class SocketTransport(_tepal.StreamTransport):
 
     @property
     def _protocol(self) -> asyncio.BaseProtocol | None:
-        return self.get_protocol()
+        protocol: asyncio.BaseProtocol | None = self.get_protocol()
+        return protocol
 
     def _fact(self, which: int, default: int) -> int:
         facts = self._facts()
@@ -121,14 +123,13 @@ class SocketTransport(_tepal.StreamTransport):
         state = "closed" if fileno == -1 else "closing" if closing else "open"
         reading = "paused" if paused or closing else "polling"
         writing = "polling" if buffered else "idle"
-        return (
-            f"<tepal.SocketTransport {state} fd={fileno} read={reading} write=<{writing}, bufsize={buffered}>>"
-        )
+        return f"<tepal.SocketTransport {state} fd={fileno} read={reading} write=<{writing}, bufsize={buffered}>>"
 
     def __del__(self) -> None:
         """Warn when a connection is dropped open; it is closed then."""
         if self._sock_fd != -1:
             warnings.warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self._close_socket()
             server = self._server
             if server is not None:
                 server._detach(self)
@@ -147,12 +148,14 @@ class TransportMethods(LoopSurface):
         *,
         extra: dict[str, object] | None = None,
         server: asyncio.AbstractServer | None = None,
+        context: contextvars.Context | None = None,
     ) -> asyncio.Transport:
         """Make a transport over a connected socket.
 
-        `connection_made` is called in a coming turn, and `waiter` is done after it.
+        `connection_made` is called in a coming turn, and `waiter` is done after it. The protocol's methods run in
+        `context`, or in a copy of the current one.
         """
-        transport = self._adopt_socket(sock, protocol, waiter, server)
+        transport: SocketTransport = self._adopt_socket(sock, protocol, waiter, server, context)
         if extra is not None:
             transport._given = extra
         return transport

@@ -136,6 +136,10 @@ impl Loop {
         if errors::ends_the_loop(driver.py, &error) {
             return Err(error);
         }
+        // As asyncio has it: what a stranger's connection meets is told in debug mode only.
+        if !self.debug() {
+            return Ok(());
+        }
         let message = "Error on transport creation for incoming connection";
         errors::report(driver.event_loop, message, &error, &[])
     }
@@ -189,7 +193,7 @@ const ENOBUFS: i32 = 55;
 impl Loop {
     /// Accept connections at a listening socket; `Server` calls this, as asyncio's does.
     #[pyo3(signature = (protocol_factory, sock, sslcontext=None, server=None, backlog=100,
-                        ssl_handshake_timeout=None, ssl_shutdown_timeout=None))]
+                        ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None))]
     #[allow(
         clippy::too_many_arguments,
         reason = "asyncio's own signature, which its Server calls"
@@ -203,6 +207,7 @@ impl Loop {
         backlog: usize,
         ssl_handshake_timeout: Option<Bound<'_, PyAny>>,
         ssl_shutdown_timeout: Option<Bound<'_, PyAny>>,
+        context: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = slf.py();
         drop((ssl_handshake_timeout, ssl_shutdown_timeout));
@@ -224,8 +229,7 @@ impl Loop {
             // A socket that is not TCP after all keeps what it has.
             drop(socket::set_nodelay(listening));
         }
-        // SAFETY: `copy_current` gives a strong reference.
-        let context = unsafe { Bound::from_owned_ptr(py, context::copy_current(py)?) };
+        let context = context::given_or_current(py, context)?;
         let listener = Listener {
             fd,
             sock: sock.unbind(),
@@ -257,13 +261,14 @@ impl Loop {
     }
 
     /// Makes a transport for a connected socket; `connection_made` is called in a coming turn, then the waiter is done.
-    #[pyo3(signature = (sock, protocol, waiter=None, server=None))]
+    #[pyo3(signature = (sock, protocol, waiter=None, server=None, context=None))]
     fn _adopt_socket<'py>(
         slf: &Bound<'py, Self>,
         sock: Bound<'py, PyAny>,
         protocol: Bound<'py, PyAny>,
         waiter: Option<Bound<'py, PyAny>>,
         server: Option<Bound<'py, PyAny>>,
+        context: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         slf.get().check_open()?;
@@ -277,8 +282,7 @@ impl Loop {
             // Not every stream socket of these families is TCP; the others have no such option.
             drop(socket::set_nodelay(connected));
         }
-        // SAFETY: `copy_current` gives a strong reference.
-        let context = unsafe { Bound::from_owned_ptr(py, context::copy_current(py)?) };
+        let context = context::given_or_current(py, context)?;
         let parts = stream::Parts {
             socket: stream::Socket::Python(sock.unbind(), fd),
             protocol: &protocol,

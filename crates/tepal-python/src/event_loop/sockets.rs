@@ -81,8 +81,8 @@ impl Loop {
 
 /// The bytes that a read has written.
 pub(crate) fn initialized(room: &[MaybeUninit<u8>]) -> &[u8] {
-    // SAFETY: callers pass the part that the kernel filled.
-    unsafe { room.assume_init_ref() }
+    // SAFETY: callers pass the part that the kernel filled, and `MaybeUninit<u8>` has the layout of `u8`.
+    unsafe { &*(std::ptr::from_ref(room) as *const [u8]) }
 }
 
 /// Receives straight into a Python buffer.

@@ -5,6 +5,8 @@
 //! stops or raises.
 
 use super::{Object, fetch};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
 use pyo3::{PyErr, PyResult, Python, ffi};
 use std::ptr::null_mut;
 
@@ -98,4 +100,38 @@ pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Object> {
     } else {
         Ok(context)
     }
+}
+
+/// The context that was given, or a copy of the current one.
+///
+/// # Errors
+///
+/// TypeError for what is not a `contextvars.Context`.
+pub(crate) fn given_or_current<'py>(
+    py: Python<'py>,
+    given: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(given) = given else {
+        // SAFETY: `copy_current` gives a strong reference.
+        return Ok(unsafe { Bound::from_owned_ptr(py, copy_current(py)?) });
+    };
+    check(&given)?;
+    Ok(given)
+}
+
+/// TypeError unless `context` is a `contextvars.Context`.
+///
+/// # Errors
+///
+/// That.
+#[inline]
+pub(crate) fn check(context: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: rule 1.
+    if unsafe { ffi::PyContext_CheckExact(context.as_ptr()) } != 0 {
+        return Ok(());
+    }
+    let kind = context.get_type().name()?;
+    Err(PyTypeError::new_err(format!(
+        "context must be a contextvars.Context, not '{kind}'"
+    )))
 }

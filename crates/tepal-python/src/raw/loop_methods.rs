@@ -110,7 +110,7 @@ unsafe fn new_handle(
         let context = if call.context.is_null() {
             context::copy_current(py)?
         } else {
-            check_context(py, call.context)?;
+            context::check(Bound::ref_from_ptr(py, &call.context))?;
             ffi::Py_INCREF(call.context);
             call.context
         };
@@ -129,25 +129,6 @@ unsafe fn new_handle(
         }
         Ok(handle)
     }
-}
-
-/// TypeError unless `context` is a `contextvars.Context`.
-///
-/// # Safety
-///
-/// `context` is live.
-#[inline]
-unsafe fn check_context(py: Python<'_>, context: Object) -> PyResult<()> {
-    // SAFETY: rule 1.
-    if unsafe { ffi::PyContext_CheckExact(context) } != 0 {
-        return Ok(());
-    }
-    // SAFETY: the caller's promise.
-    let given = unsafe { Bound::from_borrowed_ptr(py, context) };
-    let kind = given.get_type().name()?;
-    Err(PyTypeError::new_err(format!(
-        "context must be a contextvars.Context, not '{kind}'"
-    )))
 }
 
 unsafe extern "C" fn call_soon(

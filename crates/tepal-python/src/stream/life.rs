@@ -245,7 +245,7 @@ pub(super) fn fail(stream: &Bound<'_, PyAny>, error: PyErr, message: &str) -> Py
             Ok(())
         }
     } else {
-        let protocol = protocol.map_or_else(|| py.None(), |protocol| protocol);
+        let protocol = protocol.unwrap_or_else(|| py.None());
         let details = [("transport", stream), ("protocol", protocol.bind(py))];
         errors::report(event_loop.bind(py), message, &error, &details)
     };
@@ -355,6 +355,21 @@ fn close_socket(event_loop: &Bound<'_, Loop>, stream: &Bound<'_, PyAny>) -> PyRe
         call::method1(server.bind(py), names::_detach(py), stream)?;
     }
     closed
+}
+
+/// Closes the socket of a transport that nobody holds any more; no protocol is called.
+///
+/// # Errors
+///
+/// What a socket object's `close` raises.
+pub(super) fn drop_socket(stream: &Bound<'_, PyAny>) -> PyResult<()> {
+    let socket = with(stream, |_, state| {
+        std::mem::replace(&mut state.socket, Socket::Closed)
+    });
+    match socket {
+        Some(Socket::Python(object, _)) => object.bind(stream.py()).call_method0("close").map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// Whether `close` or `abort` was called, or the connection broke.

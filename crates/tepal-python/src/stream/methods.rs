@@ -181,6 +181,11 @@ plain!(py_facts, |py, stream| {
     value(py, facts)
 });
 
+plain!(py_close_socket, |py, stream| nothing(
+    py,
+    life::drop_socket(stream)
+));
+
 /// `_fatal_error(exc, message)`: asyncio's own protocols call it on their transport.
 unsafe extern "C" fn py_fatal_error(object: Object, arguments: Object) -> Object {
     enter(|py| {
@@ -381,7 +386,7 @@ const fn descriptor(name: &'static CStr, get: ffi::getter) -> ffi::PyGetSetDef {
     }
 }
 
-static mut METHODS: [ffi::PyMethodDef; 22] = [
+static mut METHODS: [ffi::PyMethodDef; 23] = [
     method(
         c"write",
         py_write,
@@ -495,6 +500,12 @@ static mut METHODS: [ffi::PyMethodDef; 22] = [
         py_force_close,
         ffi::METH_O,
         c"Abort with an exception for connection_lost.",
+    ),
+    method(
+        c"_close_socket",
+        py_close_socket,
+        ffi::METH_NOARGS,
+        c"Close the socket of a transport that was dropped open.",
     ),
     method(
         c"_fatal_error",

@@ -50,13 +50,13 @@ impl From<SocketAddrAny> for Address {
 
 fn from_unix(address: SocketAddrUnix) -> Address {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Some(name) = address.abstract_name() {
+    if let Some(name) = address.abstract_name().filter(|name| !name.is_empty()) {
         let mut bytes = vec![0];
         bytes.extend_from_slice(name);
         return Address::Abstract(bytes.into());
     }
     match address.path() {
-        Some(path) => Address::Path(path.to_bytes().into()),
-        None => Address::Unnamed,
+        Some(path) if !path.is_empty() => Address::Path(path.to_bytes().into()),
+        _ => Address::Unnamed,
     }
 }
