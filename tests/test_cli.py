@@ -94,7 +94,7 @@ PROGRAMS = {
     "interrupts itself": "raise KeyboardInterrupt",
     "goes on in a thread": (
         "import threading, time, sys\nclass C: pass\n"
-        "def later():\n    time.sleep(.2); import pickle; print(type(pickle.loads(pickle.dumps(C()))), __file__)\n"
+        "def later():\n    time.sleep(.2); import pickle; print(type(pickle.loads(pickle.dumps(C()))))\n"
         "threading.Thread(target=later).start()\nsys.exit(3)\n"
     ),
     "goes on at exit": (
