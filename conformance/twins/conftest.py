@@ -67,8 +67,10 @@ def _fail_unless_ctrl_c(error: KeyboardInterrupt) -> None:
         raise AssertionError(f"{error!r} came out of the test") from error
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow(limit): a test that takes more than a second, with its limit")
+def pytest_collection_finish() -> None:
+    """Take the modules out of the collector's sight: it runs after every test, and they are nobody's litter."""
+    gc.collect()
+    gc.freeze()
 
 
 class Ledger:

@@ -1,0 +1,116 @@
+"""A loop is collected when nobody holds it, with whatever it holds; and says so when it was left open."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import tepal
+
+Collected = Callable[..., None]
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_closed_loop_goes_without_the_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        loop = tepal.new_event_loop()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        ref = weakref.ref(loop)
+        del loop
+        assert ref() is None
+    finally:
+        gc.enable()
+
+
+def test_a_loop_that_holds_itself(assert_collected: Collected) -> None:
+    loop: Any = tepal.new_event_loop()
+    loop.myself = loop
+    loop.set_exception_handler(lambda _loop, _context, loop=loop: None)
+    loop.set_task_factory(lambda _loop, coro, loop=loop, **kwargs: asyncio.Task(coro, loop=loop, **kwargs))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    ref = weakref.ref(loop)
+    del loop
+    assert_collected(ref)
+
+
+def test_an_unclosed_loop_warns_and_frees_its_descriptors(assert_collected: Collected) -> None:
+    before = descriptors()
+    loop: Any = tepal.new_event_loop()
+    loop.run_until_complete(asyncio.sleep(0.001))
+    loop.myself = loop
+    ref = weakref.ref(loop)
+    with pytest.warns(ResourceWarning, match="unclosed event loop"):
+        del loop
+        assert_collected(ref)
+    assert descriptors() == before
+
+
+def test_a_loop_with_readers_and_writers(assert_collected: Collected) -> None:
+    class Owner:
+        loop: Any
+
+        def method(self) -> None: ...
+
+    one, other = socket.socketpair()
+    with one, other:
+        owner = Owner()
+        owner.loop = tepal.new_event_loop()
+        owner.loop.add_reader(one, owner.method)
+        owner.loop.add_writer(one, owner.method)
+        refs = weakref.ref(owner), weakref.ref(owner.loop)
+        with pytest.warns(ResourceWarning, match="unclosed event loop"):
+            del owner
+            assert_collected(*refs)
+
+
+def test_a_removed_reader_lets_go(loop: asyncio.AbstractEventLoop, assert_collected: Collected) -> None:
+    class Owner:
+        def method(self) -> None: ...
+
+    one, other = socket.socketpair()
+    with one, other:
+        owner, replaced = Owner(), Owner()
+        loop.add_reader(one, replaced.method)
+        loop.add_reader(one, owner.method)
+        refs = weakref.ref(owner), weakref.ref(replaced)
+        loop.remove_reader(one)
+        del owner, replaced
+        assert_collected(*refs)
+
+
+def test_a_subclass_is_collected_too(assert_collected: Collected) -> None:
+    class Mine(tepal.EventLoop):
+        pass
+
+    loop: Any = Mine()
+    loop.myself = loop
+    loop.close()
+    refs = weakref.ref(loop), weakref.ref(Mine)
+    del loop, Mine
+    assert_collected(*refs)
+
+
+def test_hundreds_of_loops_leave_nothing() -> None:
+    before = descriptors()
+    for _ in range(200):
+        loop = tepal.new_event_loop()
+        loop.call_later(100, print)
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+    del loop
+    gc.collect()
+    assert descriptors() == before
