@@ -10,6 +10,7 @@ from benches import goals, load, loops, machine, record, report
 from benches.families import all_families
 from benches.loops import FLOOR, NAMES, Found
 from benches.model import MeasureError, Plan, Results
+from benches.processes import raise_priority
 from benches.run import run, select
 from benches.verdict import lines
 
@@ -47,6 +48,7 @@ def main() -> int:
     columns = [loop.name for loop in found if loop.version] + ([FLOOR] if FLOOR in wanted else [])
     _warn(found)
 
+    raise_priority()
     header = machine.describe(plan, sys.argv[1:])
     results = Results()
     interrupted = False

@@ -31,6 +31,7 @@ def describe(plan: Plan, arguments: list[str]) -> dict[str, object]:
         "rounds": plan.rounds,
         "seconds_per_case": plan.seconds,
         "arguments": arguments,
+        "priority": os.getpriority(os.PRIO_PROCESS, 0),
         # What else was going on: a busy machine spoils caches even where only our own processor time is counted.
         "load_average": "/".join(f"{value:.2f}" for value in os.getloadavg()),
     }

@@ -37,6 +37,16 @@ def file_limit() -> int:
     return hard
 
 
+def raise_priority() -> None:
+    """Puts us and our children before other work on this machine, where we may.
+
+    Processor time leaves out what others get, but not what their visits do to our caches; requests per second leave out
+    nothing.
+    """
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+
+
 class Child:
     """A process with a line-wise conversation, killed at the end of its block."""
 
