@@ -79,7 +79,8 @@ class EventLoop(
         self._exception_handler: Callable[..., object] | None = None
         self._executor_shutdown_called = False
         self._debug = coroutines._is_debug_mode()  # type: ignore[attr-defined]
-        self._notice_replacements()
+        # Not by vars(self): asking for the dict would make one, and slow every call of a method down.
+        self._set_foreign_time(_overrides(type(self)))
         _watch_forks()
 
     def run_forever(self) -> None:
@@ -133,20 +134,13 @@ class EventLoop(
         """Set an attribute, and notice when a method is replaced that native code calls."""
         super().__setattr__(name, value)
         if name in _REPLACEABLE:
-            self._notice_replacements()
+            self._set_foreign_time(True)
 
     def __delattr__(self, name: str) -> None:
         """Delete an attribute, and notice when a method is put back."""
         super().__delattr__(name)
         if name in _REPLACEABLE:
-            self._notice_replacements()
-
-    def _notice_replacements(self) -> None:
-        own = vars(self)
-        kind = type(self)
-        self._set_foreign_time(
-            any(name in own or getattr(kind, name) is not getattr(_tepal.Loop, name) for name in _REPLACEABLE)
-        )
+            self._set_foreign_time(_overrides(type(self)) or not _REPLACEABLE.isdisjoint(vars(self)))
 
     # ------------------------------------------------------------------------------- what native code asks for
 
@@ -187,6 +181,11 @@ def new_event_loop() -> EventLoop:
         OSError: No descriptor is left.
     """
     return EventLoop()
+
+
+def _overrides(kind: type[EventLoop]) -> bool:
+    """Whether a subclass replaces a method that native code calls."""
+    return any(getattr(kind, name) is not getattr(_tepal.Loop, name) for name in _REPLACEABLE)
 
 
 _forks_watched = False

@@ -161,7 +161,8 @@ impl Loop {
     /// OSError when the waker is broken.
     #[inline]
     pub(crate) fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        if self.sleeping.load(SeqCst) {
+        // Whoever is first wakes it; the loop says again when it next sleeps.
+        if self.sleeping.load(SeqCst) && self.sleeping.swap(false, SeqCst) {
             let ground = self.state.with(py, |state| state.ground.clone());
             if let Some(ground) = ground {
                 ground

@@ -248,11 +248,14 @@ impl Drop for Driver<'_, '_> {
         let scratch = std::mem::take(&mut self.scratch);
         let left: Vec<Py<PyAny>> = this.with(self.py, |state| {
             state.scratch = Some(scratch);
-            super::handles(self.py, state.turn.iter_ready())
+            super::handles(
+                self.py,
+                state.turn.iter_ready().chain(state.turn.iter_timers()),
+            )
         });
-        // What stays ready outlives the run, so the collector must see it (`raw/handle.rs`, tracking).
+        // What waits outlives the run, so the collector must see it (`raw/handle.rs`, tracking).
         for handle in left {
-            // SAFETY: ready handles are ours.
+            // SAFETY: the loop's handles are ours.
             unsafe { handle::track(handle.as_ptr()) };
         }
     }

@@ -3,10 +3,11 @@
 //! They derive from asyncio's classes and shadow every slot with a descriptor. Up to three arguments lie inside the
 //! handle, so that scheduling allocates nothing else.
 //!
-//! **Tracking.** A handle that the loop made while running is not shown to the collector until somebody else holds
-//! it: most are run and dropped within a turn. Whoever gives one away for longer calls [`track`]: the driver after a
-//! run that left references behind, the loop when it stops, and every timer at birth
-//! (`tests/gc`: an object that keeps its own handle).
+//! **Tracking.** While its loop runs, a handle that waits is reachable from that loop and so cannot be garbage; most
+//! are run or cancelled and dropped soon, and a million pending timers would only make every collection long. So a
+//! handle is shown to the collector when it can first be part of a dead cycle: by the driver when its callback ran
+//! and somebody still holds it, by the driver for all that waits when a run ends, and at birth when no run is under
+//! way (`tests/gc`: an object that keeps its own handle).
 //!
 //! **Running and cancelling.** A callback may cancel its own handle while its arguments are borrowed by the call, so
 //! `RUNNING` defers the release until the call is over. A handle made by `call_soon_threadsafe` blocks a `cancel`
@@ -15,11 +16,11 @@
 use super::native_type::{self, body_offset, slot, visit};
 use super::{Object, context, enter, enter_status, fetch};
 use crate::event_loop::Loop;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 use pyo3::{PyResult, Python, ffi};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{addr_of_mut, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -33,23 +34,64 @@ const RUNNING: u8 = 2;
 const THREADSAFE: u8 = 4;
 const TIMER: u8 = 8;
 
+/// `count` when the arguments are a tuple, in the first inline place.
+const TUPLE: u8 = u8::MAX;
+
 /// What is ours of a handle. All pointers are strong or null (rule 2).
 #[repr(C)]
 pub(crate) struct HandleBody {
     callback: Object,
-    /// Null when the arguments are inline.
-    tuple: Object,
     context: Object,
     event_loop: Object,
-    source_traceback: Object,
-    /// What `repr` showed of the callback when a handle was cancelled in debug mode.
-    frozen_repr: Object,
-    when: f64,
-    timer: Option<TimerKey>,
+    notes: Option<Box<Notes>>,
     /// The first is scratch for the callee (`PY_VECTORCALL_ARGUMENTS_OFFSET`).
     inline: [Object; INLINE + 1],
     count: u8,
     state: AtomicU8,
+}
+
+/// What is ours of a timer's handle.
+#[repr(C)]
+struct TimerBody {
+    handle: HandleBody,
+    when: f64,
+    key: Option<TimerKey>,
+}
+
+/// What debug mode writes down. Pointers as in the body.
+struct Notes {
+    source_traceback: Object,
+    /// What `repr` showed when the handle was cancelled.
+    frozen_repr: Object,
+}
+
+impl HandleBody {
+    fn notes(&mut self) -> &mut Notes {
+        self.notes.get_or_insert_with(|| {
+            Box::new(Notes {
+                source_traceback: null_mut(),
+                frozen_repr: null_mut(),
+            })
+        })
+    }
+
+    /// Changes the state. Under a GIL nobody interferes, and a locked instruction would cost more than the rest.
+    #[inline]
+    fn change(&self, change: impl Fn(u8) -> u8) -> u8 {
+        #[cfg(not(Py_GIL_DISABLED))]
+        {
+            let before = self.state.load(SeqCst);
+            self.state.store(change(before), Relaxed);
+            before
+        }
+        #[cfg(Py_GIL_DISABLED)]
+        {
+            let changed = self
+                .state
+                .fetch_update(SeqCst, SeqCst, |state| Some(change(state)));
+            changed.unwrap_or_else(|state| state)
+        }
+    }
 }
 
 static OFFSET: AtomicUsize = AtomicUsize::new(0);
@@ -65,6 +107,20 @@ static TIMER_HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
 pub(crate) unsafe fn body(handle: Object) -> *mut HandleBody {
     // SAFETY: the caller's promise, and both types were made with this offset.
     unsafe { native_type::body(handle, OFFSET.load(Relaxed)) }
+}
+
+/// The timer's part of a timer handle; `None` for the other type.
+///
+/// # Safety
+///
+/// As [`body`].
+#[inline]
+unsafe fn timer_body(handle: Object) -> Option<*mut TimerBody> {
+    // SAFETY: the caller's promise; timers were made with the larger body.
+    unsafe {
+        let timer = (*body(handle)).state.load(Relaxed) & TIMER != 0;
+        timer.then(|| body(handle).cast())
+    }
 }
 
 /// What a new handle is for.
@@ -103,45 +159,45 @@ pub(crate) unsafe fn new(
             ffi::Py_DECREF(context);
             return Err(fetch(py));
         }
-        let this = &mut *body(handle);
+        let this = body(handle);
         ffi::Py_INCREF(callback);
-        this.callback = callback;
+        (*this).callback = callback;
         ffi::Py_INCREF(event_loop);
-        this.event_loop = event_loop;
-        this.context = context;
-        this.timer = None;
+        (*this).event_loop = event_loop;
+        (*this).context = context;
         let mut state = 0;
         match purpose {
             Purpose::Soon => {}
             Purpose::SoonThreadsafe => state = THREADSAFE,
             Purpose::At(when) => {
-                this.when = *when;
                 state = TIMER;
+                let timer = this.cast::<TimerBody>();
+                (*timer).when = *when;
+                (*timer).key = None;
             }
         }
-        this.state = AtomicU8::new(state);
+        (*this).state = AtomicU8::new(state);
         if count <= INLINE {
-            this.count = count as u8;
+            (*this).count = count as u8;
             for index in 0..count {
                 let argument = *arguments.add(index);
                 ffi::Py_INCREF(argument);
-                this.inline[index + 1] = argument;
+                (*this).inline[index + 1] = argument;
             }
         } else {
-            this.count = 0;
-            this.tuple = ffi::PyTuple_New(count as isize);
-            if this.tuple.is_null() {
+            (*this).count = 0;
+            let tuple = ffi::PyTuple_New(count as isize);
+            if tuple.is_null() {
                 ffi::Py_DECREF(handle);
                 return Err(fetch(py));
             }
             for index in 0..count {
                 let argument = *arguments.add(index);
                 ffi::Py_INCREF(argument);
-                ffi::PyTuple_SET_ITEM(this.tuple, index as isize, argument);
+                ffi::PyTuple_SET_ITEM(tuple, index as isize, argument);
             }
-        }
-        if timer {
-            ffi::PyObject_GC_Track(handle.cast());
+            (*this).inline[1] = tuple;
+            (*this).count = TUPLE;
         }
     }
     Ok(handle)
@@ -194,7 +250,7 @@ pub(crate) unsafe fn run(
     // the callback may reach it too (`cancel`); RUNNING keeps its arguments alive meanwhile.
     unsafe {
         let this = body(handle);
-        let state = (*this).state.fetch_or(RUNNING, Relaxed);
+        let state = (*this).change(|state| state | RUNNING);
         if state & CANCELLED != 0 {
             finish_run(this, state);
             return Ok(Outcome::Done);
@@ -203,7 +259,7 @@ pub(crate) unsafe fn run(
             finish_run(this, state);
             return Err(error);
         }
-        let result = if (*this).tuple.is_null() {
+        let result = if (*this).count != TUPLE {
             ffi::PyObject_Vectorcall(
                 (*this).callback,
                 addr_of_mut!((*this).inline).cast::<Object>().add(1),
@@ -211,7 +267,7 @@ pub(crate) unsafe fn run(
                 null_mut(),
             )
         } else {
-            ffi::PyObject_Call((*this).callback, (*this).tuple, null_mut())
+            ffi::PyObject_Call((*this).callback, (*this).inline[1], null_mut())
         };
         let outcome = if result.is_null() {
             Outcome::Raised(fetch(py))
@@ -233,7 +289,7 @@ pub(crate) unsafe fn run(
 unsafe fn finish_run(this: *mut HandleBody, before: u8) {
     // SAFETY: the caller's promise.
     unsafe {
-        let state = (*this).state.fetch_and(!RUNNING, SeqCst);
+        let state = (*this).change(|state| state & !RUNNING);
         if state & CANCELLED != 0 {
             release_call(this);
         }
@@ -245,24 +301,31 @@ unsafe fn finish_run(this: *mut HandleBody, before: u8) {
 
 /// Lets cancellers from other threads wait until a callback has run.
 static RAN: Ran = Ran {
+    waiting: AtomicUsize::new(0),
     lock: Mutex::new(()),
     condition: Condvar::new(),
 };
 
 struct Ran {
+    /// How many threads wait; read after each threadsafe callback, so that nobody's wait costs nothing.
+    waiting: AtomicUsize,
     lock: Mutex<()>,
     condition: Condvar,
 }
 
 impl Ran {
+    #[inline]
     fn notify(&self) {
-        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.condition.notify_all();
-        drop(guard);
+        if self.waiting.load(SeqCst) > 0 {
+            let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.condition.notify_all();
+            drop(guard);
+        }
     }
 
     /// Waits, detached, until `state` no longer says RUNNING.
     fn wait(&self, py: Python<'_>, state: &AtomicU8) {
+        self.waiting.fetch_add(1, SeqCst);
         py.detach(|| {
             let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
             while state.load(SeqCst) & RUNNING != 0 {
@@ -272,6 +335,7 @@ impl Ran {
                     .unwrap_or_else(PoisonError::into_inner);
             }
         });
+        self.waiting.fetch_sub(1, SeqCst);
     }
 }
 
@@ -283,10 +347,12 @@ impl Ran {
 unsafe fn release_call(this: *mut HandleBody) {
     // SAFETY: each field is emptied before its reference is dropped, so code that runs in a destructor finds null.
     unsafe {
-        let count = std::mem::take(&mut (*this).count) as usize;
+        let count = match std::mem::take(&mut (*this).count) {
+            TUPLE => 1,
+            count => count as usize,
+        };
         let inline = (*this).inline;
         clear(addr_of_mut!((*this).callback));
-        clear(addr_of_mut!((*this).tuple));
         for argument in &inline[1..=count] {
             ffi::Py_DECREF(*argument);
         }
@@ -314,7 +380,7 @@ pub(crate) unsafe fn clear(field: *mut Object) {
 /// `handle` is one of ours and has no traceback yet.
 pub(crate) unsafe fn set_source_traceback(handle: Object, traceback: Bound<'_, PyAny>) {
     // SAFETY: the caller's promise.
-    unsafe { (*body(handle)).source_traceback = traceback.into_ptr() }
+    unsafe { (*body(handle)).notes().source_traceback = traceback.into_ptr() }
 }
 
 /// Remembers a timer's key, by which it can be cancelled.
@@ -324,7 +390,11 @@ pub(crate) unsafe fn set_source_traceback(handle: Object, traceback: Bound<'_, P
 /// `handle` is a timer of ours.
 pub(crate) unsafe fn set_timer(handle: Object, key: TimerKey) {
     // SAFETY: the caller's promise.
-    unsafe { (*body(handle)).timer = Some(key) }
+    unsafe {
+        if let Some(timer) = timer_body(handle) {
+            (*timer).key = Some(key);
+        }
+    }
 }
 
 /// Whether the handle was cancelled.
@@ -358,14 +428,15 @@ pub(crate) unsafe fn cancel(py: Python<'_>, handle: Object) -> PyResult<()> {
         }
         if event_loop.get().debug() {
             let text = Bound::from_borrowed_ptr(py, handle).repr()?;
-            clear(addr_of_mut!((*this).frozen_repr));
-            (*this).frozen_repr = text.into_ptr();
+            let notes = (*this).notes();
+            clear(&mut notes.frozen_repr);
+            notes.frozen_repr = text.into_ptr();
         }
-        let state = (*this).state.fetch_or(CANCELLED, SeqCst);
+        let state = (*this).change(|state| state | CANCELLED);
         if state & RUNNING == 0 {
             release_call(this);
         }
-        if let Some(key) = (*this).timer.take() {
+        if let Some(key) = timer_body(handle).and_then(|timer| (*timer).key.take()) {
             event_loop.get().cancel_timer(py, key);
         }
     }
@@ -426,12 +497,13 @@ fn allocate(kind: *mut ffi::PyTypeObject, timer: bool) -> Object {
     }
     #[cfg(Py_GIL_DISABLED)]
     let _ = timer;
-    // SAFETY: rule 1; `PyType_GenericAlloc` zeroes the object and tracks it, and it is untracked again because its
-    // first holder is the loop alone.
+    // SAFETY: rule 1; a new object of `tp_basicsize` bytes, zeroed behind its header.
     unsafe {
-        let object = ffi::PyType_GenericAlloc(kind, 0);
+        let object = ffi::PyObject_GC_New::<ffi::PyObject>(kind);
         if !object.is_null() {
-            ffi::PyObject_GC_UnTrack(object.cast());
+            let header = size_of::<ffi::PyObject>();
+            let rest = (*kind).tp_basicsize as usize - header;
+            object.cast::<u8>().add(header).write_bytes(0, rest);
         }
         object
     }
@@ -462,8 +534,10 @@ unsafe fn clear_body(handle: Object) {
         let this = body(handle);
         release_call(this);
         clear(addr_of_mut!((*this).context));
-        clear(addr_of_mut!((*this).source_traceback));
-        clear(addr_of_mut!((*this).frozen_repr));
+        if let Some(notes) = (*this).notes.take() {
+            ffi::Py_XDECREF(notes.source_traceback);
+            ffi::Py_XDECREF(notes.frozen_repr);
+        }
         clear(addr_of_mut!((*this).event_loop));
     }
 }
@@ -480,18 +554,19 @@ unsafe extern "C" fn traverse(
         argument,
         kind.cast(),
         this.callback,
-        this.tuple,
-        this.context
+        this.context,
+        this.event_loop
     );
-    visit!(
-        visitor,
-        argument,
-        this.event_loop,
-        this.source_traceback,
-        this.frozen_repr
-    );
-    for argument_object in &this.inline[1..=this.count as usize] {
-        visit!(visitor, argument, *argument_object);
+    if let Some(notes) = &this.notes {
+        visit!(visitor, argument, notes.source_traceback, notes.frozen_repr);
+    }
+    let count = if this.count == TUPLE {
+        1
+    } else {
+        this.count as usize
+    };
+    for held in &this.inline[1..=count] {
+        visit!(visitor, argument, *held);
     }
     0
 }
@@ -502,7 +577,7 @@ unsafe extern "C" fn clear_for_collector(handle: Object) -> c_int {
     // SAFETY: a handle that is running is referenced by the driver and so is not garbage.
     unsafe {
         let this = body(handle);
-        (*this).state.fetch_or(CANCELLED, Relaxed);
+        (*this).change(|state| state | CANCELLED);
         release_call(this);
     }
     0
@@ -586,7 +661,16 @@ unsafe extern "C" fn py_cancelled(handle: Object, _unused: Object) -> Object {
 
 unsafe extern "C" fn py_when(handle: Object, _unused: Object) -> Object {
     // SAFETY: as above.
-    unsafe { ffi::PyFloat_FromDouble((*body(handle)).when) }
+    let when = unsafe { timer_body(handle).map(|timer| (*timer).when) };
+    match when {
+        // SAFETY: rule 1.
+        Some(when) => unsafe { ffi::PyFloat_FromDouble(when) },
+        None => enter(|_py| {
+            Err(PyAttributeError::new_err(
+                "'tepal.Handle' object has no attribute 'when'",
+            ))
+        }),
+    }
 }
 
 unsafe extern "C" fn py_get_context(handle: Object, _unused: Object) -> Object {
@@ -639,15 +723,32 @@ macro_rules! getter {
 getter!(get_callback, callback);
 getter!(get_context, context);
 getter!(get_loop, event_loop);
-getter!(get_source_traceback, source_traceback);
-getter!(get_repr, frozen_repr);
+
+unsafe extern "C" fn get_source_traceback(handle: Object, _closure: *mut c_void) -> Object {
+    // SAFETY: as above.
+    let notes = unsafe { &(*body(handle)).notes };
+    strong_or_none(
+        notes
+            .as_ref()
+            .map_or(null_mut(), |notes| notes.source_traceback),
+    )
+}
+
+unsafe extern "C" fn get_repr(handle: Object, _closure: *mut c_void) -> Object {
+    // SAFETY: as above.
+    let notes = unsafe { &(*body(handle)).notes };
+    strong_or_none(notes.as_ref().map_or(null_mut(), |notes| notes.frozen_repr))
+}
 
 unsafe extern "C" fn get_arguments(handle: Object, _closure: *mut c_void) -> Object {
     // SAFETY: as above; `PyTuple_New` and friends under rule 1.
     unsafe {
         let this = body(handle);
-        if !(*this).tuple.is_null() || (*this).callback.is_null() {
-            return strong_or_none((*this).tuple);
+        if (*this).callback.is_null() {
+            return strong_or_none(null_mut());
+        }
+        if (*this).count == TUPLE {
+            return strong_or_none((*this).inline[1]);
         }
         let count = (*this).count as usize;
         let tuple = ffi::PyTuple_New(count as isize);
@@ -678,7 +779,7 @@ unsafe extern "C" fn get_scheduled(handle: Object, _closure: *mut c_void) -> Obj
         let scheduled = unsafe {
             let this = body(handle);
             let event_loop = Bound::from_borrowed_ptr(py, (*this).event_loop);
-            match (*this).timer {
+            match timer_body(handle).and_then(|timer| (*timer).key) {
                 Some(key) => event_loop.cast::<Loop>()?.get().is_scheduled(py, key),
                 None => false,
             }
@@ -702,7 +803,7 @@ unsafe extern "C" fn set_traceback_attribute(
         // SAFETY: as above; the new reference is made before the old one is dropped.
         unsafe {
             ffi::Py_XINCREF(value);
-            let old = std::mem::replace(&mut (*body(handle)).source_traceback, value);
+            let old = std::mem::replace(&mut (*body(handle)).notes().source_traceback, value);
             ffi::Py_XDECREF(old);
         }
         Ok(())
@@ -720,9 +821,9 @@ unsafe impl Sync for Tables {}
 unsafe impl Send for Tables {}
 
 const fn method(
-    name: &'static std::ffi::CStr,
+    name: &'static CStr,
     function: ffi::PyCFunction,
-    doc: &'static std::ffi::CStr,
+    doc: &'static CStr,
 ) -> ffi::PyMethodDef {
     ffi::PyMethodDef {
         ml_name: name.as_ptr(),
@@ -735,7 +836,7 @@ const fn method(
 }
 
 const fn descriptor(
-    name: &'static std::ffi::CStr,
+    name: &'static CStr,
     get: ffi::getter,
     set: Option<ffi::setter>,
 ) -> ffi::PyGetSetDef {
@@ -825,15 +926,25 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         }),
     ];
     let made = |base: &Bound<'_, PyType>,
-                name: &'static std::ffi::CStr,
+                name: &'static CStr,
+                size: usize,
                 place: &AtomicPtr<ffi::PyTypeObject>| {
         // SAFETY: the functions above treat their instances as what `make` is told here.
-        let kind =
-            unsafe { native_type::make(base, name, offset, size_of::<HandleBody>(), 0, &slots)? };
+        let kind = unsafe { native_type::make(base, name, offset, size, 0, &slots)? };
         // The raw pointer is a reference of its own: types live as long as the process.
         place.store(kind.clone().into_ptr().cast(), Relaxed);
         module.add(kind.name()?, &kind)
     };
-    made(&handle_base, c"tepal.Handle", &HANDLE)?;
-    made(&timer_base, c"tepal.TimerHandle", &TIMER_HANDLE)
+    made(
+        &handle_base,
+        c"tepal.Handle",
+        size_of::<HandleBody>(),
+        &HANDLE,
+    )?;
+    made(
+        &timer_base,
+        c"tepal.TimerHandle",
+        size_of::<TimerBody>(),
+        &TIMER_HANDLE,
+    )
 }

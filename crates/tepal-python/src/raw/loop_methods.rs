@@ -162,7 +162,7 @@ unsafe extern "C" fn call_soon_threadsafe(
     keywords: Object,
 ) -> Object {
     enter(|py| {
-        // SAFETY: as above. The handle is tracked before another thread can run it.
+        // SAFETY: as above.
         unsafe {
             let call = sort(
                 py,
@@ -180,9 +180,12 @@ unsafe extern "C" fn call_soon_threadsafe(
                 &call,
                 0,
             )?;
-            handle::track(handle);
-            let handle = Bound::from_owned_ptr(py, handle).unbind();
             let this = from_raw(py, &slf).get();
+            // Without a GIL another thread may run and drop it before we return: it must be complete by then.
+            if cfg!(Py_GIL_DISABLED) || !this.is_running_now() {
+                handle::track(handle);
+            }
+            let handle = Bound::from_owned_ptr(py, handle).unbind();
             this.schedule(py, Job::Handle(handle.clone_ref(py)));
             this.wake(py)?;
             Ok(handle.into_ptr())
@@ -207,6 +210,9 @@ unsafe fn schedule_at(
     unsafe {
         let handle = new_handle(py, &Purpose::At(when), name, slf, call, 1)?;
         let this = from_raw(py, &slf).get();
+        if !this.is_running_now() {
+            handle::track(handle);
+        }
         let job = Job::Handle(Bound::from_borrowed_ptr(py, handle).unbind());
         let key = this.with(py, |state| state.turn.schedule_at(when, job));
         handle::set_timer(handle, key);
@@ -300,7 +306,7 @@ unsafe extern "C" fn time(_slf: Object, _unused: Object) -> Object {
 
 unsafe extern "C" fn create_future(slf: Object, _unused: Object) -> Object {
     enter(|py| {
-        let future = asyncio_attribute(py, "asyncio.futures", "Future")?;
+        let future = asyncio_attribute(py, Module::Futures, pyo3::intern!(py, "Future"))?;
         static KEYWORDS: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
         let keywords = KEYWORDS.get_or_try_init(py, || {
             PyTuple::new(py, [pyo3::intern!(py, "loop")]).map(Bound::unbind)
@@ -317,19 +323,25 @@ unsafe extern "C" fn create_future(slf: Object, _unused: Object) -> Object {
     })
 }
 
+/// The modules of asyncio in which classes are looked up.
+#[derive(Clone, Copy)]
+enum Module {
+    Futures,
+    Tasks,
+}
+
 /// `module.name`, looked up at each call: programs and tests replace it there.
 fn asyncio_attribute<'py>(
     py: Python<'py>,
-    module: &'static str,
-    name: &'static str,
+    module: Module,
+    name: &Bound<'py, PyString>,
 ) -> PyResult<Bound<'py, PyAny>> {
     static MODULES: PyOnceLock<[Py<PyModule>; 2]> = PyOnceLock::new();
     let modules = MODULES.get_or_try_init(py, || {
         let import = |name| py.import(name).map(Bound::unbind);
         PyResult::Ok([import("asyncio.futures")?, import("asyncio.tasks")?])
     })?;
-    let module = &modules[usize::from(module != "asyncio.futures")];
-    module.bind(py).getattr(PyString::intern(py, name))
+    modules[module as usize].bind(py).getattr(name)
 }
 
 /// `create_task(coro, **keywords)`: the very keywords go to the task factory's or to `asyncio.tasks.Task`.
@@ -358,7 +370,7 @@ unsafe extern "C" fn create_task(
             } else {
                 ffi::PyTuple_GET_SIZE(keywords) as usize
             };
-            let task = asyncio_attribute(py, "asyncio.tasks", "Task")?;
+            let task = asyncio_attribute(py, Module::Tasks, pyo3::intern!(py, "Task"))?;
             if given == 0 {
                 static LOOP: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
                 let names = LOOP.get_or_try_init(py, || {
