@@ -26,7 +26,7 @@ def main() -> int:
         return 0
     plan = Plan(
         rounds=options.rounds or (2 if options.quick else 5),
-        seconds=options.seconds or (0.1 if options.quick else 0.25),
+        seconds=options.seconds or (0.1 if options.quick else 0.2),
         quick=options.quick,
     )
     try:
@@ -87,7 +87,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--seconds",
         type=float,
-        help="how long the load lasts in each echo case (0.25; quick: 0.1)",
+        help="how long the load lasts in each echo case (0.2; quick: 0.1)",
     )
     parser.add_argument(
         "--loops",
