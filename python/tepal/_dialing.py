@@ -59,6 +59,8 @@ async def connected_socket(
             raise _summed_up(list(itertools.chain.from_iterable(failures)), all_errors=all_errors)
         return sock
     finally:
+        # Emptied and not only let go of: the race's frames, which the exceptions refer to, hold the attempts.
+        failures.clear()
         del failures
 
 
