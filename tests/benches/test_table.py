@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from xml.etree import ElementTree
 
-from benches import goals, plot, report
+from benches import goals, plot, record, report
 from benches.families import all_families
 from benches.families.programs import parse_wrk
 from benches.loops import Found
@@ -80,6 +82,23 @@ def test_goals_compare_with_floor_rivals_and_other_rows() -> None:
 def test_the_plot_is_well_formed_without_tepal_too() -> None:
     for line in (measured(COST, asyncio=10, uvloop=4), measured(COST, asyncio=10, uvloop=4, tepal=1000, floor=1)):
         ElementTree.fromstring(plot.draw([line], LOOPS, "a < b & c"))
+
+
+def test_the_record_is_kept_whole_and_readable(tmp_path: Path) -> None:
+    results = Results()
+    for value in (1.0, 2.0):
+        results.add(COST, "tepal", {"cpu_us": value, "p50_us": 10 * value})
+    table = lines([COST], results, LOOPS)
+    record.write(
+        tmp_path / "run.json", header(), [Found("tepal", "1"), Found("rloop", None, "no")], LOOPS, table, [], results
+    )
+    text = (tmp_path / "run.json").read_text()
+    kept = json.loads(text)
+    assert kept["samples"][COST.id]["tepal"] == {"cpu_us": [1.0, 2.0], "p50_us": [10.0, 20.0]}
+    assert kept["rows"][0]["loops"]["tepal"] == {"median": 1.5, "min": 1.0, "max": 2.0}
+    assert kept["loops"] == {"tepal": "1", "rloop": {"missing": "no"}}
+    assert '"tepal": { "cpu_us": [ 1.0, 2.0 ], "p50_us": [ 10.0, 20.0 ] }' in text
+    assert (tmp_path / "run.svg").exists()
 
 
 def test_row_names_are_unique() -> None:
