@@ -16,7 +16,7 @@ use crate::timers::{TimerKey, Timers};
 use std::collections::VecDeque;
 
 /// A busy loop looks at the kernel at least every so many jobs.
-pub const JOBS_PER_LOOK: u32 = 64;
+pub const JOBS_PER_LOOK: u32 = 256;
 
 /// A busy loop looks at the kernel at least every so many seconds (checked between turns).
 pub const SECONDS_PER_LOOK: f64 = 50e-6;

@@ -23,12 +23,12 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::{PyResult, Python, ffi};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use tepal_core::timers::TimerKey;
 use tepal_core::turn::Turn;
+use tepal_sys::buffer::ReadBuffer;
 use tepal_sys::clock;
 use tepal_sys::reactor::{Interest, Reactor, Token, Trigger};
 use tepal_sys::waker::Waker;
@@ -64,7 +64,7 @@ pub(crate) struct State {
     /// The handle that runs, in debug mode.
     current_handle: Option<Py<PyAny>>,
     /// Room for reads, kept from run to run.
-    scratch: Option<Box<[MaybeUninit<u8>]>>,
+    scratch: Option<ReadBuffer>,
 }
 
 /// The native half of `tepal.EventLoop`; not for direct use.
@@ -501,14 +501,7 @@ impl Loop {
         let visited = self.state.try_with(|state| {
             for job in state.turn.iter_ready().chain(state.turn.iter_timers()) {
                 match job {
-                    Job::Handle(object)
-                    | Job::Stream(object, StreamJob::Io { .. } | StreamJob::Lost) => {
-                        visit.call(object)?;
-                    }
-                    Job::Stream(object, StreamJob::Begin(waiter)) => {
-                        visit.call(object)?;
-                        visit.call(waiter)?;
-                    }
+                    Job::Handle(object) | Job::Stream(object, _) => visit.call(object)?,
                     Job::Accept(_) => {}
                 }
             }

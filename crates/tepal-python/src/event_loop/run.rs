@@ -8,9 +8,9 @@ use crate::stream;
 use pyo3::prelude::*;
 use pyo3::{PyResult, Python, ffi};
 use std::io;
-use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use tepal_core::turn::Wait;
+use tepal_sys::buffer::ReadBuffer;
 use tepal_sys::clock;
 use tepal_sys::reactor::Events;
 
@@ -22,7 +22,7 @@ pub(crate) struct Driver<'a, 'py> {
     pub(crate) py: Python<'py>,
     pub(crate) event_loop: &'a Bound<'py, Loop>,
     pub(crate) entered: Entered,
-    pub(crate) scratch: Box<[MaybeUninit<u8>]>,
+    pub(crate) scratch: ReadBuffer,
     events: Events,
     outer_in_job: bool,
 }
@@ -36,7 +36,7 @@ impl<'a, 'py> Driver<'a, 'py> {
                 state.turn.look_at_once();
                 state.scratch.take()
             })
-            .unwrap_or_else(|| Box::new_uninit_slice(READ));
+            .unwrap_or_else(|| ReadBuffer::new(READ));
         Self {
             py,
             event_loop,
@@ -164,10 +164,9 @@ impl<'a, 'py> Driver<'a, 'py> {
         }
         let pointer = handle.as_ptr();
         // SAFETY: `Job::Handle` holds one of our handles, and this frame a reference.
-        let outcome = unsafe { handle::run(self.py, &mut self.entered, pointer)? };
-        if let Outcome::Raised(error) = outcome {
-            self.entered.leave(self.py)?;
-            errors::report_callback(self.event_loop, handle.bind(self.py), error)?;
+        let outcome = unsafe { handle::run(self.py, &mut self.entered, pointer) };
+        if outcome != Outcome::Done {
+            self.handle_failure(&handle, outcome)?;
         }
         // SAFETY: rule 1. Somebody else holds it: from now on the collector must see it. (Without a GIL the count
         // may be split and read too low or too high; too high only tracks one more, and a handle that nobody else
@@ -183,12 +182,24 @@ impl<'a, 'py> Driver<'a, 'py> {
         Ok(())
     }
 
+    /// Reports what a callback raised, outside its context.
+    #[cold]
+    fn handle_failure(&mut self, handle: &Py<PyAny>, outcome: Outcome) -> PyResult<()> {
+        let error = PyErr::fetch(self.py);
+        self.entered.leave(self.py)?;
+        if outcome == Outcome::Refused {
+            return Err(error);
+        }
+        errors::report_callback(self.event_loop, handle.bind(self.py), error)
+    }
+
     /// As [`Driver::run_handle`], timed, and with the handle known to the exception handler.
     #[cold]
     fn run_handle_debug(&mut self, handle: &Py<PyAny>) -> PyResult<()> {
         let this = self.event_loop.get();
+        let py = self.py;
         let set_current = |current: Option<Py<PyAny>>| {
-            let old = this.with(self.py, |state| {
+            let old = this.with(py, |state| {
                 std::mem::replace(&mut state.current_handle, current)
             });
             drop(old);
@@ -197,15 +208,13 @@ impl<'a, 'py> Driver<'a, 'py> {
         let begun = clock::now();
         // SAFETY: as in `run_handle`.
         let outcome = unsafe { handle::run(self.py, &mut self.entered, handle.as_ptr()) };
-        let left = self.entered.leave(self.py);
         let seconds = clock::now() - begun;
-        let reported = match outcome {
-            Ok(Outcome::Raised(error)) => {
-                errors::report_callback(self.event_loop, handle.bind(self.py), error)
-            }
-            Ok(Outcome::Done) => Ok(()),
-            Err(error) => Err(error),
+        let reported = if outcome == Outcome::Done {
+            Ok(())
+        } else {
+            self.handle_failure(handle, outcome)
         };
+        let left = self.entered.leave(self.py);
         let told = if seconds >= this.get_slow_callback_duration() {
             let log = self.event_loop.as_any().getattr("_log_slow_callback");
             log.and_then(|log| log.call1((handle, seconds))).map(drop)

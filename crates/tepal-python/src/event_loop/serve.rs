@@ -120,9 +120,10 @@ impl Loop {
             context: &context,
             server: listener.server.as_ref().map(|server| server.bind(py)),
             peer: Some(peer),
+            waiter: None,
         };
         match stream::open(driver.event_loop, parts) {
-            Ok(transport) => stream::begin(driver, &transport, None),
+            Ok(transport) => stream::begin(driver, &transport),
             Err(error) => {
                 driver.entered.leave(py)?;
                 self.refuse(driver, error)
@@ -289,9 +290,10 @@ impl Loop {
             context: &context,
             server: server.as_ref(),
             peer,
+            waiter: waiter.as_ref(),
         };
         let transport = stream::open(slf, parts)?;
-        let job = stream::StreamJob::Begin(waiter.map(Bound::unbind));
+        let job = stream::StreamJob::Begin;
         slf.get()
             .schedule(py, Job::Stream(transport.clone().unbind(), job));
         Ok(transport)

@@ -170,11 +170,7 @@ impl Loop {
             };
             match source {
                 Source::Stream(object) => {
-                    let job = StreamJob::Io {
-                        readable: event.readable,
-                        writable: event.writable,
-                        read_closed: event.read_closed,
-                    };
+                    let job = StreamJob::of(event);
                     let job = Job::Stream(object.clone_ref(py), job);
                     state.turn.schedule(job);
                     Told::Nothing

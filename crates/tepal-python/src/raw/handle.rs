@@ -96,6 +96,7 @@ impl HandleBody {
 
 static OFFSET: AtomicUsize = AtomicUsize::new(0);
 static HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
+static THREADSAFE_HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
 static TIMER_HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
 
 /// The body of a handle (either type).
@@ -149,9 +150,12 @@ pub(crate) unsafe fn new(
     count: usize,
     context: Object,
 ) -> PyResult<Object> {
-    let timer = matches!(purpose, Purpose::At(_));
-    let kind = if timer { &TIMER_HANDLE } else { &HANDLE }.load(Relaxed);
-    let handle = allocate(kind, timer);
+    let (kind, state) = match purpose {
+        Purpose::Soon => (&HANDLE, 0),
+        Purpose::SoonThreadsafe => (&THREADSAFE_HANDLE, THREADSAFE),
+        Purpose::At(_) => (&TIMER_HANDLE, TIMER),
+    };
+    let handle = allocate(kind.load(Relaxed), state);
     // SAFETY: rule 1. A fresh handle's body is zeroed or was cleared by `dealloc`, so nothing is overwritten that
     // is owned; every pointer stored gets its own reference.
     unsafe {
@@ -165,16 +169,10 @@ pub(crate) unsafe fn new(
         ffi::Py_INCREF(event_loop);
         (*this).event_loop = event_loop;
         (*this).context = context;
-        let mut state = 0;
-        match purpose {
-            Purpose::Soon => {}
-            Purpose::SoonThreadsafe => state = THREADSAFE,
-            Purpose::At(when) => {
-                state = TIMER;
-                let timer = this.cast::<TimerBody>();
-                (*timer).when = *when;
-                (*timer).key = None;
-            }
+        if let Purpose::At(when) = purpose {
+            let timer = this.cast::<TimerBody>();
+            (*timer).when = *when;
+            (*timer).key = None;
         }
         (*this).state = AtomicU8::new(state);
         if count <= INLINE {
@@ -206,7 +204,9 @@ pub(crate) unsafe fn new(
 /// Whether an object is one of our handles.
 pub(crate) fn is_ours(object: &Bound<'_, PyAny>) -> bool {
     let kind = object.get_type_ptr();
-    kind == HANDLE.load(Relaxed) || kind == TIMER_HANDLE.load(Relaxed)
+    [&HANDLE, &THREADSAFE_HANDLE, &TIMER_HANDLE]
+        .iter()
+        .any(|known| known.load(Relaxed) == kind)
 }
 
 /// Shows a handle to the collector, if it is not yet shown.
@@ -224,19 +224,20 @@ pub(crate) unsafe fn track(handle: Object) {
     }
 }
 
-/// How a callback ended.
+/// How a callback ended. It carries nothing: an exception stays set in the interpreter, because a result large enough
+/// to hold one is moved about on every call (a tenth of a `call_soon`, by profile).
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use]
 pub(crate) enum Outcome {
     /// It returned, or was cancelled before.
     Done,
-    /// It raised.
-    Raised(PyErr),
+    /// It raised; the exception is set.
+    Raised,
+    /// The context could not be entered; the exception is set.
+    Refused,
 }
 
 /// Runs the callback in its context.
-///
-/// # Errors
-///
-/// When the context cannot be entered; a callback's own exception is an [`Outcome`].
 ///
 /// # Safety
 ///
@@ -245,7 +246,7 @@ pub(crate) unsafe fn run(
     py: Python<'_>,
     entered: &mut context::Entered,
     handle: Object,
-) -> PyResult<Outcome> {
+) -> Outcome {
     // SAFETY: rule 1 and the caller's promise. The body is reached through a raw pointer, not a reference, because
     // the callback may reach it too (`cancel`); RUNNING keeps its arguments alive meanwhile.
     unsafe {
@@ -253,11 +254,14 @@ pub(crate) unsafe fn run(
         let state = (*this).change(|state| state | RUNNING);
         if state & CANCELLED != 0 {
             finish_run(this, state);
-            return Ok(Outcome::Done);
+            return Outcome::Done;
         }
-        if let Err(error) = entered.enter(py, (*this).context) {
-            finish_run(this, state);
-            return Err(error);
+        if (*this).context != entered.current() {
+            if let Err(error) = entered.enter(py, (*this).context) {
+                error.restore(py);
+                finish_run(this, state);
+                return Outcome::Refused;
+            }
         }
         let result = if (*this).count != TUPLE {
             ffi::PyObject_Vectorcall(
@@ -270,13 +274,13 @@ pub(crate) unsafe fn run(
             ffi::PyObject_Call((*this).callback, (*this).inline[1], null_mut())
         };
         let outcome = if result.is_null() {
-            Outcome::Raised(fetch(py))
+            Outcome::Raised
         } else {
             ffi::Py_DECREF(result);
             Outcome::Done
         };
         finish_run(this, state);
-        Ok(outcome)
+        outcome
     }
 }
 
@@ -408,6 +412,27 @@ pub(crate) unsafe fn is_cancelled(handle: Object) -> bool {
     unsafe { (*body(handle)).state.load(Relaxed) & CANCELLED != 0 }
 }
 
+/// Waits until a threadsafe callback that runs in another thread is over (CPython 3.14's rule).
+///
+/// # Safety
+///
+/// `handle` is one of ours.
+#[inline]
+unsafe fn wait_while_running(py: Python<'_>, handle: Object) -> PyResult<()> {
+    const BUSY: u8 = THREADSAFE | RUNNING;
+    // SAFETY: rule 1.
+    unsafe {
+        let this = body(handle);
+        if (*this).state.load(SeqCst) & BUSY == BUSY {
+            let event_loop = Bound::from_borrowed_ptr(py, (*this).event_loop);
+            if !event_loop.cast::<Loop>()?.get().is_own_thread() {
+                RAN.wait(py, &(*this).state);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// `handle.cancel()`.
 ///
 /// # Safety
@@ -417,12 +442,9 @@ pub(crate) unsafe fn cancel(py: Python<'_>, handle: Object) -> PyResult<()> {
     // SAFETY: rule 1. References dropped here may run code, after all fields are in their final state.
     unsafe {
         let this = body(handle);
-        let state = (*this).state.load(SeqCst);
+        wait_while_running(py, handle)?;
         let event_loop = Bound::from_borrowed_ptr(py, (*this).event_loop);
         let event_loop = event_loop.cast::<Loop>()?.clone();
-        if state & THREADSAFE != 0 && state & RUNNING != 0 && !event_loop.get().is_own_thread() {
-            RAN.wait(py, &(*this).state);
-        }
         if (*this).state.load(SeqCst) & CANCELLED != 0 {
             return Ok(());
         }
@@ -450,7 +472,7 @@ mod freelist {
     //! Handles that were freed, kept for the next ones: allocation is half of what a `call_soon` costs
     //! (benches: call_soon chain, 2026-11). Only under a GIL, which is the lock of these lists.
 
-    use super::Object;
+    use super::{Object, THREADSAFE, TIMER};
     use std::cell::UnsafeCell;
 
     /// Enough for the bursts that a turn makes; 512 handles are 100 KiB.
@@ -461,13 +483,23 @@ mod freelist {
     // SAFETY: reached only by `take` and `keep`, whose callers hold the GIL; neither runs Python code.
     unsafe impl Sync for List {}
 
-    static LISTS: [List; 2] =
-        [const { List(UnsafeCell::new((0, [std::ptr::null_mut(); DEPTH]))) }; 2];
+    static LISTS: [List; 3] =
+        [const { List(UnsafeCell::new((0, [std::ptr::null_mut(); DEPTH]))) }; 3];
+
+    /// Which list, by the flags that tell the types apart.
+    #[inline]
+    fn index(state: u8) -> usize {
+        match state & (TIMER | THREADSAFE) {
+            TIMER => 0,
+            THREADSAFE => 1,
+            _ => 2,
+        }
+    }
 
     #[inline]
-    pub(super) fn take(timer: bool) -> Option<Object> {
+    pub(super) fn take(state: u8) -> Option<Object> {
         // SAFETY: see `Sync`.
-        let (length, objects) = unsafe { &mut *LISTS[usize::from(timer)].0.get() };
+        let (length, objects) = unsafe { &mut *LISTS[index(state)].0.get() };
         if *length == 0 {
             return None;
         }
@@ -476,9 +508,9 @@ mod freelist {
     }
 
     #[inline]
-    pub(super) fn keep(timer: bool, object: Object) -> bool {
+    pub(super) fn keep(state: u8, object: Object) -> bool {
         // SAFETY: see `Sync`.
-        let (length, objects) = unsafe { &mut *LISTS[usize::from(timer)].0.get() };
+        let (length, objects) = unsafe { &mut *LISTS[index(state)].0.get() };
         if *length == DEPTH {
             return false;
         }
@@ -489,14 +521,14 @@ mod freelist {
 }
 
 #[inline]
-fn allocate(kind: *mut ffi::PyTypeObject, timer: bool) -> Object {
+fn allocate(kind: *mut ffi::PyTypeObject, state: u8) -> Object {
     #[cfg(not(Py_GIL_DISABLED))]
-    if let Some(object) = freelist::take(timer) {
+    if let Some(object) = freelist::take(state) {
         // SAFETY: `dealloc` put an untracked object of this very type there, its body cleared.
         return unsafe { ffi::PyObject_Init(object, kind) };
     }
     #[cfg(Py_GIL_DISABLED)]
-    let _ = timer;
+    let _ = state;
     // SAFETY: rule 1; a new object of `tp_basicsize` bytes, zeroed behind its header.
     unsafe {
         let object = ffi::PyObject_GC_New::<ffi::PyObject>(kind);
@@ -518,7 +550,7 @@ unsafe extern "C" fn dealloc(handle: Object) {
         clear_body(handle);
         let kind = ffi::Py_TYPE(handle);
         #[cfg(not(Py_GIL_DISABLED))]
-        let kept = freelist::keep((*body(handle)).state.load(Relaxed) & TIMER != 0, handle);
+        let kept = freelist::keep((*body(handle)).state.load(Relaxed), handle);
         #[cfg(Py_GIL_DISABLED)]
         let kept = false;
         if !kept {
@@ -653,10 +685,15 @@ unsafe extern "C" fn py_cancel(handle: Object, _unused: Object) -> Object {
 }
 
 unsafe extern "C" fn py_cancelled(handle: Object, _unused: Object) -> Object {
-    // SAFETY: as above.
-    let cancelled = unsafe { is_cancelled(handle) };
-    // SAFETY: rule 1.
-    unsafe { ffi::PyBool_FromLong(cancelled.into()) }
+    enter(|py| {
+        // SAFETY: as above.
+        let cancelled = unsafe {
+            wait_while_running(py, handle)?;
+            is_cancelled(handle)
+        };
+        // SAFETY: rule 1.
+        Ok(unsafe { ffi::PyBool_FromLong(cancelled.into()) })
+    })
 }
 
 unsafe extern "C" fn py_when(handle: Object, _unused: Object) -> Object {
@@ -683,8 +720,9 @@ unsafe extern "C" fn py_run(handle: Object, _unused: Object) -> Object {
         let mut entered = context::Entered::none();
         // SAFETY: the method table belongs to our types; the caller holds a reference.
         let outcome = unsafe { run(py, &mut entered, handle) };
+        let error = (outcome != Outcome::Done).then(|| fetch(py));
         entered.leave(py)?;
-        if let Outcome::Raised(error) = outcome? {
+        if let Some(error) = error {
             // SAFETY: as above.
             let (handle, event_loop) = unsafe {
                 (
@@ -904,7 +942,12 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let events = py.import("asyncio.events")?;
     let handle_base = events.getattr("Handle")?.cast_into::<PyType>()?;
     let timer_base = events.getattr("TimerHandle")?.cast_into::<PyType>()?;
-    let offset = body_offset(&[&handle_base, &timer_base]);
+    // CPython 3.14 tells the handles of `call_soon_threadsafe` apart by their type, and so do its tests.
+    let threadsafe_base = match events.getattr("_ThreadSafeHandle") {
+        Ok(base) => base.cast_into::<PyType>()?,
+        Err(_) => handle_base.clone(),
+    };
+    let offset = body_offset(&[&handle_base, &threadsafe_base, &timer_base]);
     OFFSET.store(offset, Relaxed);
     let slots = [
         slot(
@@ -940,6 +983,12 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         c"tepal.Handle",
         size_of::<HandleBody>(),
         &HANDLE,
+    )?;
+    made(
+        &threadsafe_base,
+        c"tepal._ThreadSafeHandle",
+        size_of::<HandleBody>(),
+        &THREADSAFE_HANDLE,
     )?;
     made(
         &timer_base,

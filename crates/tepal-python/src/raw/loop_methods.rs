@@ -3,7 +3,7 @@
 //! They are put into `Loop` as ordinary method descriptors, so subclasses override them and instances shadow them.
 
 use super::handle::{self, Purpose};
-use super::{Object, context, enter, fetch};
+use super::{Object, context, enter, enter_hot, fetch};
 use crate::event_loop::{Job, Loop, from_raw};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -137,7 +137,7 @@ unsafe extern "C" fn call_soon(
     count: ffi::Py_ssize_t,
     keywords: Object,
 ) -> Object {
-    enter(|py| {
+    enter_hot(|py| {
         // SAFETY: C's calling convention; the method belongs to `Loop`.
         unsafe {
             let call = sort(py, "call_soon", &["callback"], arguments, count, keywords)?;
@@ -242,7 +242,7 @@ unsafe extern "C" fn call_later(
     count: ffi::Py_ssize_t,
     keywords: Object,
 ) -> Object {
-    enter(|py| {
+    enter_hot(|py| {
         // SAFETY: as above.
         unsafe {
             let call = sort(
@@ -279,7 +279,7 @@ unsafe extern "C" fn call_at(
     count: ffi::Py_ssize_t,
     keywords: Object,
 ) -> Object {
-    enter(|py| {
+    enter_hot(|py| {
         // SAFETY: as above.
         unsafe {
             let call = sort(
@@ -305,7 +305,7 @@ unsafe extern "C" fn time(_slf: Object, _unused: Object) -> Object {
 }
 
 unsafe extern "C" fn create_future(slf: Object, _unused: Object) -> Object {
-    enter(|py| {
+    enter_hot(|py| {
         let future = asyncio_attribute(py, Module::Futures, pyo3::intern!(py, "Future"))?;
         static KEYWORDS: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
         let keywords = KEYWORDS.get_or_try_init(py, || {
@@ -351,7 +351,7 @@ unsafe extern "C" fn create_task(
     count: ffi::Py_ssize_t,
     keywords: Object,
 ) -> Object {
-    enter(|py| {
+    enter_hot(|py| {
         // SAFETY: C's calling convention; the method belongs to `Loop`.
         unsafe {
             let this = from_raw(py, &slf).get();

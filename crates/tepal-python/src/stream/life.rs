@@ -47,6 +47,7 @@ pub(crate) fn open<'py>(
         protocol: Some(parts.protocol.clone().unbind()),
         server: parts.server.map(|server| server.clone().unbind()),
         context: parts.context.clone().unbind(),
+        waiter: parts.waiter.map(|waiter| waiter.clone().unbind()),
         error: None,
         queue: WriteQueue::new(),
         flow: FlowControl::new(),
@@ -72,11 +73,7 @@ pub(crate) fn open<'py>(
 /// # Errors
 ///
 /// As `run_job`.
-pub(crate) fn begin(
-    driver: &mut Driver<'_, '_>,
-    stream: &Bound<'_, PyAny>,
-    waiter: Option<&Bound<'_, PyAny>>,
-) -> PyResult<()> {
+pub(crate) fn begin(driver: &mut Driver<'_, '_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = driver.py;
     let Some(Some((protocol, context))) = with(stream, |py, state| {
         let protocol = state.protocol.as_ref()?.clone_ref(py);
@@ -98,8 +95,8 @@ pub(crate) fn begin(
         errors::report_protocol(driver.event_loop, &method, stream, protocol, error)?;
     }
     start_reading(driver.event_loop, stream)?;
-    if let Some(waiter) = waiter {
-        crate::convert::set_result_unless_done(waiter, py.None().bind(py))?;
+    if let Some(waiter) = with(stream, |_, state| state.waiter.take()).flatten() {
+        crate::convert::set_result_unless_done(waiter.bind(py), py.None().bind(py))?;
     }
     Ok(())
 }

@@ -341,7 +341,7 @@ unsafe extern "C" fn traverse(
             state.event_loop.as_ptr(),
             state.context.as_ptr()
         );
-        let optional = [&state.protocol, &state.server, &state.error];
+        let optional = [&state.protocol, &state.server, &state.error, &state.waiter];
         for object in optional.into_iter().flatten() {
             visit!(visitor, argument, object.as_ptr());
         }

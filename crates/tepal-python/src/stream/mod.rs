@@ -20,29 +20,39 @@ pub(crate) use write::flush;
 
 use crate::event_loop::Driver;
 use pyo3::prelude::*;
+use tepal_sys::reactor::Event;
 
-/// Something for a stream to do in a turn.
+/// Something for a stream to do in a turn. A whole word, so that a job is two and moves as two.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
 pub(crate) enum StreamJob {
     /// Call `connection_made`, start reading, and tell the waiter.
-    Begin(Option<Py<PyAny>>),
-    /// The kernel says that the socket is ready (or a read was put off to this turn).
-    Io {
-        readable: bool,
-        writable: bool,
-        /// The peer has finished writing.
-        read_closed: bool,
-    },
+    Begin,
+    /// The socket can be read, or a read was put off to this turn.
+    Read,
+    /// The socket can be read, and the peer has finished writing.
+    ReadToEnd,
+    /// The socket can be written.
+    Write,
+    /// Both.
+    ReadWrite,
+    /// Both, and the peer has finished writing.
+    ReadToEndWrite,
     /// Call `connection_lost`.
     Lost,
 }
 
 impl StreamJob {
-    /// Go on reading in the next turn.
-    const READ_ON: Self = Self::Io {
-        readable: true,
-        writable: false,
-        read_closed: false,
-    };
+    /// What the kernel's word asks for.
+    pub(crate) fn of(event: &Event) -> Self {
+        match (event.readable, event.read_closed, event.writable) {
+            (true, true, true) => Self::ReadToEndWrite,
+            (true, false, true) => Self::ReadWrite,
+            (true, true, false) => Self::ReadToEnd,
+            (true, false, false) => Self::Read,
+            (false, ..) => Self::Write,
+        }
+    }
 }
 
 /// Does a stream's job.
@@ -57,23 +67,18 @@ pub(crate) fn run_job(
 ) -> PyResult<()> {
     let stream = object.into_bound(driver.py);
     match job {
-        StreamJob::Begin(waiter) => {
-            let waiter = waiter.map(|waiter| waiter.into_bound(driver.py));
-            begin(driver, &stream, waiter.as_ref())
+        StreamJob::Begin => return begin(driver, &stream),
+        StreamJob::Lost => return life::lose(driver, &stream),
+        StreamJob::Write | StreamJob::ReadWrite | StreamJob::ReadToEndWrite => {
+            write::handle_writable(driver, &stream)?;
         }
-        StreamJob::Io {
-            readable,
-            writable,
-            read_closed,
-        } => {
-            if writable {
-                write::handle_writable(driver, &stream)?;
-            }
-            if readable {
-                read::handle_readable(driver, &stream, read_closed)?;
-            }
-            Ok(())
+        StreamJob::Read | StreamJob::ReadToEnd => {}
+    }
+    match job {
+        StreamJob::Read | StreamJob::ReadWrite => read::handle_readable(driver, &stream, false),
+        StreamJob::ReadToEnd | StreamJob::ReadToEndWrite => {
+            read::handle_readable(driver, &stream, true)
         }
-        StreamJob::Lost => life::lose(driver, &stream),
+        StreamJob::Begin | StreamJob::Write | StreamJob::Lost => Ok(()),
     }
 }

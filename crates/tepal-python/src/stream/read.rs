@@ -168,7 +168,7 @@ fn read_on(driver: &Driver<'_, '_>, stream: &Bound<'_, PyAny>, full: bool) {
         true
     });
     if again == Some(true) {
-        let job = Job::Stream(stream.clone().unbind(), StreamJob::READ_ON);
+        let job = Job::Stream(stream.clone().unbind(), StreamJob::Read);
         driver.event_loop.get().schedule(driver.py, job);
     }
 }
@@ -217,7 +217,7 @@ pub(super) fn resume(stream: &Bound<'_, PyAny>) {
         std::mem::take(&mut flags.readable).then(|| state.event_loop.clone_ref(py))
     });
     if let Some(Some(event_loop)) = event_loop {
-        let job = Job::Stream(stream.clone().unbind(), StreamJob::READ_ON);
+        let job = Job::Stream(stream.clone().unbind(), StreamJob::Read);
         event_loop.get().schedule(stream.py(), job);
     }
 }

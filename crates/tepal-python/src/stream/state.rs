@@ -41,6 +41,8 @@ pub(crate) struct Parts<'a, 'py> {
     pub(crate) context: &'a Bound<'py, PyAny>,
     pub(crate) server: Option<&'a Bound<'py, PyAny>>,
     pub(crate) peer: Option<Address>,
+    /// Told when reading has begun.
+    pub(crate) waiter: Option<&'a Bound<'py, PyAny>>,
 }
 
 /// Bytes to write: an immutable object, kept without a copy.
@@ -67,6 +69,8 @@ pub(crate) struct Stream {
     pub(super) protocol: Option<Py<PyAny>>,
     pub(super) server: Option<Py<PyAny>>,
     pub(super) context: Py<PyAny>,
+    /// Told when reading has begun.
+    pub(super) waiter: Option<Py<PyAny>>,
     /// What `connection_lost` will be told.
     pub(super) error: Option<Py<PyAny>>,
     pub(super) queue: WriteQueue<Chunk>,
