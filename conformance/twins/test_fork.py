@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import traceback
 import warnings
@@ -19,6 +20,8 @@ def forked(child: Callable[[], object]) -> str:
         warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads about is the subject
         number = os.fork()
     if number == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)  # a hang in here must not outlive the test
         text = ""
         try:
             child()

@@ -26,16 +26,13 @@ class Owner:
 
 
 def test_an_owner_of_a_finished_task(loop: asyncio.AbstractEventLoop, assert_collected: Collected) -> None:
-    owner = Owner()
-
-    async def main() -> None:
+    async def main() -> tuple[weakref.ref[object], ...]:
+        owner = Owner()
         owner.task = asyncio.create_task(owner.work())
         await owner.task
+        return weakref.ref(owner), weakref.ref(owner.task)
 
-    loop.run_until_complete(main())
-    refs = weakref.ref(owner), weakref.ref(owner.task)
-    del owner, main
-    assert_collected(*refs)
+    assert_collected(*loop.run_until_complete(main()))
 
 
 def test_an_owner_of_a_pending_task(loop: asyncio.AbstractEventLoop, assert_collected: Collected) -> None:

@@ -169,11 +169,11 @@ def test_a_failing_protocol_leaves_no_cycle_behind(
 
 def test_a_server_and_its_connections(loop: asyncio.AbstractEventLoop, assert_collected: Collected) -> None:
     async def main() -> Refs:
-        served: list[Keeping] = []
+        accepted = loop.create_future()
 
         def factory() -> Keeping:
-            served.append(Keeping())
-            return served[-1]
+            accepted.set_result(Keeping())
+            return accepted.result()
 
         server = await loop.create_server(factory, "127.0.0.1", 0)
         server.myself = server  # type: ignore[attr-defined]
@@ -181,10 +181,9 @@ def test_a_server_and_its_connections(loop: asyncio.AbstractEventLoop, assert_co
             transport, protocol = await loop.create_connection(Keeping, *server.sockets[0].getsockname())
             transport.close()
             await protocol.lost.wait()
-            while not served:
-                await asyncio.sleep(0)
-            await served[0].lost.wait()
-        return refs(server, transport, protocol, served[0], served[0].transport, factory)
+            served = await accepted
+            await served.lost.wait()
+        return refs(server, transport, protocol, served, served.transport, factory)
 
     assert_collected(*loop.run_until_complete(main()))
 
