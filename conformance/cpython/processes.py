@@ -21,6 +21,9 @@ from conformance.cpython.interpreters import Interpreter
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 
+NOT_REACHED = "not reached"
+"""How the detail of a test begins whose process ended before it came to it."""
+
 Event = dict[str, Any]
 
 
@@ -98,7 +101,9 @@ def run_class(
         elif skipped := next((event["detail"] for event in events if event["event"] == "fixture-skip"), None):
             run.outcomes.append(Outcome(prefix + test, "skipped", skipped))
         else:
-            why = "its class or module could not be set up" if done else f"not reached: {end} in {running or 'no test'}"
+            why = (
+                "its class or module could not be set up" if done else f"{NOT_REACHED}: {end} in {running or 'no test'}"
+            )
             run.outcomes.append(Outcome(prefix + test, "failed", why))
     for event in events:
         if event["event"] == "fixture":

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
+from conformance.cpython.processes import NOT_REACHED
 from conformance.cpython.suite import PythonReport
 
 KINDS = ("passed", "failed", "known", "skipped", "excluded")
@@ -30,10 +31,7 @@ def show(reports: list[PythonReport], loop: str, unused: list[str], *, lines: in
             continue
         show_matrix(report)
     for report in reports:
-        for outcome in report.outcomes():
-            if outcome.kind == "failed":
-                print(f"\nFAILED {outcome.test} [{report.interpreter.version}]")
-                print("\n".join("    " + line for line in outcome.detail.splitlines()[-lines:]))
+        show_failures(report, lines)
     for report in reports:
         for outcome in report.outcomes():
             if outcome.kind == "known":
@@ -44,6 +42,18 @@ def show(reports: list[PythonReport], loop: str, unused: list[str], *, lines: in
             print(f"stale exclusion, this test passes: {test} [{report.interpreter.version}]")
     for pattern in unused:
         print(f"unused exclusion, it matches no test: {pattern}")
+
+
+def show_failures(report: PythonReport, lines: int) -> None:
+    unreached: Counter[str] = Counter()
+    for outcome in report.outcomes():
+        if outcome.kind == "failed" and outcome.detail.startswith(NOT_REACHED):
+            unreached[f"{outcome.test.rpartition('.')[0]}: {outcome.detail}"] += 1
+        elif outcome.kind == "failed":
+            print(f"\nFAILED {outcome.test} [{report.interpreter.version}]")
+            print("\n".join("    " + line for line in outcome.detail.splitlines()[-lines:]))
+    for where, count in unreached.items():
+        print(f"\nFAILED {count} tests of {where} [{report.interpreter.version}]")
 
 
 def show_matrix(report: PythonReport) -> None:
