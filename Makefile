@@ -22,6 +22,8 @@ sources := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE-MIT LICENSE-AP
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Every target fills the same virtual environment or the same cargo target; -j would only make them trip over each other.
+.NOTPARALLEL:
 .PHONY: help run build test lint format bench clean tools
 
 help: ## show this list
@@ -41,7 +43,7 @@ test: $(stamps)/tepal $(stamps)/dev ## run every test: Rust, Python, conformance
 	@$(py) scripts/test $(PARTS)
 
 lint: tools $(stamps)/dev ## check format, lints, types and file sizes
-	@scripts/check-tools "$(PYTHON)" lint
+	@scripts/check-tools "$(PYTHON)" "$(VENV)" lint
 	@PATH="$(abspath $(VENV))/bin:$$PATH" scripts/lint
 
 format: tools $(stamps)/dev ## put the sources into their format
@@ -57,7 +59,7 @@ clean: ## remove the virtual environment, Rust's output and every cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 tools:
-	@scripts/check-tools "$(PYTHON)"
+	@scripts/check-tools "$(PYTHON)" "$(VENV)"
 
 $(stamps)/venv: | tools
 	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
