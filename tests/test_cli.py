@@ -226,7 +226,8 @@ LOOPS = {
         "with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner: print(runner.run(which()))"
     ),
 }
-LOOPS["uvicorn asyncio"] = LOOPS["uvicorn auto"].replace("Config(app", "Config(app, loop='asyncio'")
+for choice in ("asyncio", "none", "tepal:new_event_loop"):
+    LOOPS[f"uvicorn {choice}"] = LOOPS["uvicorn auto"].replace("Config(app", f"Config(app, loop='{choice}'")
 if sys.version_info < (3, 16):
     LOOPS["policy"] = (
         "import warnings; warnings.simplefilter('ignore')\n"
