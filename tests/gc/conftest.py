@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -19,6 +20,26 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop = tepal.new_event_loop()
     yield loop
     loop.close()
+
+
+@pytest.fixture
+def collected_with_warning() -> Callable[..., None]:
+    """Empty a box, collect, and expect that the loop in it warned and that nothing of it is left.
+
+    A recorded ResourceWarning holds the loop that it is about, so it is looked at and dropped first.
+    """
+
+    def collected_with_warning(box: list[object], *refs: weakref.ref[object]) -> None:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            box.clear()
+            gc.collect()
+        assert any("unclosed event loop" in str(warning.message) for warning in seen), seen
+        seen.clear()
+        gc.collect()
+        assert [ref() for ref in refs] == [None] * len(refs)
+
+    return collected_with_warning
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+import tepal
+
 Collected = Callable[..., None]
 Loop = asyncio.AbstractEventLoop
 
@@ -19,6 +21,7 @@ class Owner:
     """Keeps the handle of a callback that is its own method."""
 
     handle: Any = None
+    loop: Any = None
 
     def method(self, *args: object) -> None: ...
 
@@ -37,17 +40,12 @@ EVERY = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 
 @EVERY
 def test_with_a_scheduled_handle_when_the_loop_is_dropped(
-    schedule: Callable[[Loop, Owner], asyncio.Handle], assert_collected: Collected, recwarn: pytest.WarningsRecorder
+    schedule: Callable[[Loop, Owner], asyncio.Handle], collected_with_warning: Collected
 ) -> None:
-    import tepal
-
-    loop, owner = tepal.new_event_loop(), Owner()
-    owner.handle = schedule(loop, owner)
-    owner.loop = loop  # type: ignore[attr-defined]
-    refs = weakref.ref(loop), weakref.ref(owner), weakref.ref(owner.handle)
-    del loop, owner
-    assert_collected(*refs)
-    assert any("unclosed event loop" in str(warning.message) for warning in recwarn)
+    box = [Owner()]
+    box[0].loop = tepal.new_event_loop()
+    box[0].handle = schedule(box[0].loop, box[0])
+    collected_with_warning(box, weakref.ref(box[0].loop), weakref.ref(box[0]), weakref.ref(box[0].handle))
 
 
 @EVERY
@@ -71,7 +69,7 @@ def test_with_a_handle_of_a_closed_loop(
 ) -> None:
     owner = Owner()
     owner.handle = schedule(loop, owner)
-    owner.loop = loop  # type: ignore[attr-defined]
+    owner.loop = loop
     refs = weakref.ref(owner), weakref.ref(owner.handle)
     loop.close()
     del owner
