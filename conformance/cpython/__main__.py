@@ -24,7 +24,7 @@ def main() -> int:
         interpreter = interpreters.Interpreter(base, version, "")
         try:
             interpreter = interpreters.prepare(
-                base, version, loop=plan.loop, venvs=options.venv_dir, wheels=options.wheel_dir
+                base, version, loop=plan.loop, venvs=options.venv_dir, wheels=options.wheel_dir, dev=options.dev
             )
         except interpreters.Unprepared as trouble:
             reports.append(PythonReport(interpreter, note=str(trouble), broken=True))
@@ -59,6 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--module", nargs="+", default=MODULES, metavar="NAME", help="default: see modules.py")
     parser.add_argument("--match", default="", metavar="TEXT", help="only tests whose id contains this")
     parser.add_argument("--loop", choices=("tepal", "asyncio", "uvloop"), default="tepal")
+    parser.add_argument("--dev", action="store_true", help="in Python's development mode: every loop in debug mode")
     parser.add_argument("--control", action="store_true", help="run everything on asyncio's own loop, too")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--limit", type=float, default=90, metavar="SECONDS", help="for one class (default: 90)")

@@ -18,6 +18,8 @@ class Interpreter:
     version: str
     python: str
     """The executable of its virtual environment."""
+    dev: bool = False
+    """Run in Python's development mode, in which asyncio is in debug mode from the start."""
 
 
 class Unprepared(Exception):
@@ -36,7 +38,7 @@ def choose(wanted: list[str]) -> list[tuple[str, str]]:
     return [(path, subprocess.check_output([path, "-I", "-c", question], text=True).strip()) for path in wanted]
 
 
-def prepare(base: str, version: str, *, loop: str, venvs: Path, wheels: Path) -> Interpreter:
+def prepare(base: str, version: str, *, loop: str, venvs: Path, wheels: Path, dev: bool) -> Interpreter:
     """Make the virtual environment when there is none and put the current wheel into it.
 
     Raises:
@@ -48,7 +50,7 @@ def prepare(base: str, version: str, *, loop: str, venvs: Path, wheels: Path) ->
         command([base, "-m", "venv", "--clear", str(venv)], f"no virtual environment for {base}")
     if loop == "tepal":
         install(python, build(base, wheels), venv / "tepal-wheel")
-    return Interpreter(base, version, str(python))
+    return Interpreter(base, version, str(python), dev)
 
 
 def works(python: Path) -> bool:

@@ -125,7 +125,8 @@ def talk(interpreter: Interpreter, request: dict[str, Any], limit: float) -> tup
         events_path = Path(folder, "events")
         home = Path(folder, "home")
         home.mkdir()  # the tests leave files in the working directory
-        words = [interpreter.python, "-I", str(BOOTSTRAP), json.dumps(request | {"out": str(events_path)})]
+        options = ["-I", "-X", "dev"] if interpreter.dev else ["-I"]
+        words = [interpreter.python, *options, str(BOOTSTRAP), json.dumps(request | {"out": str(events_path)})]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         with open(Path(folder, "output"), "w+b") as output:
             process = subprocess.Popen(
