@@ -17,13 +17,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._install import install
 from ._loop import EventLoop, new_event_loop
+
+if TYPE_CHECKING:
+    # Imported for their names only: at run time it would bring half of importlib into the program's process.
+    from importlib.abc import Loader
 
 
 def take_over() -> None:
@@ -77,7 +80,7 @@ def _after_import(patches: dict[str, Callable[[ModuleType], None]]) -> None:
     sys.meta_path.insert(0, _Watcher(pending))
 
 
-class _Watcher(MetaPathFinder):
+class _Watcher:
     """Finds nothing itself: it asks the finders after it, and puts a word in at the loading of the modules it waits for."""
 
     def __init__(self, patches: dict[str, Callable[[ModuleType], None]]) -> None:
@@ -91,12 +94,12 @@ class _Watcher(MetaPathFinder):
         for finder in sys.meta_path:
             if finder is not self and (spec := finder.find_spec(fullname, path, target)) is not None:
                 if spec.loader is not None:
-                    spec.loader = _PatchingLoader(spec.loader, self._patches[fullname])
+                    spec.loader = cast("Loader", _PatchingLoader(spec.loader, self._patches[fullname]))
                 return spec
         return None
 
 
-class _PatchingLoader(Loader):
+class _PatchingLoader:
     """Stands in for a module's loader until the module is executed, and leaves no trace of itself in it."""
 
     def __init__(self, loader: Loader, patch: Callable[[ModuleType], None]) -> None:
