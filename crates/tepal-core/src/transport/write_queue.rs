@@ -72,12 +72,12 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
         })
     }
 
-    /// `count` bytes were sent; moves the finished chunks to `done`.
+    /// `count` bytes were sent; hands the finished chunks to `done`.
     ///
     /// # Panics
     ///
     /// When `count` is more than what waits: the ground cannot have sent what it was not given.
-    pub fn handle_sent(&mut self, count: usize, done: &mut Vec<B>) {
+    pub fn handle_sent(&mut self, count: usize, mut done: impl FnMut(B)) {
         assert!(count <= self.buffered, "more bytes sent than were queued");
         self.buffered -= count;
         self.sent_of_first += count;
@@ -87,7 +87,9 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
                 break;
             }
             self.sent_of_first -= length;
-            done.extend(self.chunks.pop_front());
+            if let Some(first) = self.chunks.pop_front() {
+                done(first);
+            }
         }
     }
 
@@ -137,7 +139,7 @@ mod tests {
                 prop_assert_eq!(gathered.len(), queue.buffered());
                 let count = cuts.next().unwrap_or(1).min(gathered.len());
                 wire.extend_from_slice(&gathered[..count]);
-                queue.handle_sent(count, &mut done);
+                queue.handle_sent(count, |chunk| done.push(chunk));
             }
             prop_assert_eq!(wire, expected);
             prop_assert_eq!(done.len(), given);

@@ -9,12 +9,19 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
+use tepal_sys::buffer::ReadBuffer;
 use tepal_sys::socket;
 
-/// Reads of up to this size use the stack, and one exact `bytes` object.
-const SMALL: usize = 64 * 1024;
+/// How much one call receives at most, whatever was asked for.
+const MOST: usize = 256 * 1024;
+
+thread_local! {
+    /// Room for reads, so that a `bytes` object of the exact size is made and no larger one is shrunk.
+    static ROOM: RefCell<ReadBuffer> = RefCell::new(ReadBuffer::new(MOST));
+}
 
 #[pymethods]
 impl Loop {
@@ -28,16 +35,12 @@ impl Loop {
         let size = usize::try_from(nbytes)
             .map_err(|_| PyValueError::new_err("negative buffersize in recv"))?;
         let fd = tepal_sys::fd::borrow(fd).map_err(|error| errors::from_io(py, &error))?;
-        let mut small = [const { MaybeUninit::<u8>::uninit() }; SMALL];
-        let mut large;
-        let room = if size <= SMALL {
-            &mut small[..size]
-        } else {
-            large = Box::new_uninit_slice(size);
-            &mut large[..]
-        };
-        let received = socket::receive(fd, room).map_err(|error| errors::from_io(py, &error))?;
-        Ok(received.map(|count| PyBytes::new(py, initialized(&room[..count]))))
+        let received = ROOM.with_borrow_mut(|room| {
+            let room = &mut room[..size.min(MOST)];
+            let count = socket::receive(fd, room)?;
+            Ok(count.map(|count| PyBytes::new(py, initialized(&room[..count]))))
+        });
+        received.map_err(|error| errors::from_io(py, &error))
     }
 
     /// Receives into a writable buffer; the number of bytes.

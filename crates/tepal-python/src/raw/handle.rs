@@ -256,12 +256,12 @@ pub(crate) unsafe fn run(
             finish_run(this, state);
             return Outcome::Done;
         }
-        if (*this).context != entered.current() {
-            if let Err(error) = entered.enter(py, (*this).context) {
-                error.restore(py);
-                finish_run(this, state);
-                return Outcome::Refused;
-            }
+        if (*this).context != entered.current()
+            && let Err(error) = entered.enter(py, (*this).context)
+        {
+            error.restore(py);
+            finish_run(this, state);
+            return Outcome::Refused;
         }
         let result = if (*this).count != TUPLE {
             ffi::PyObject_Vectorcall(

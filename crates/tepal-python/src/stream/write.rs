@@ -147,7 +147,7 @@ fn settle(stream: &Bound<'_, PyAny>) -> PyResult<()> {
 ///
 /// What an exception handler lets out; the socket's own errors end the connection.
 pub(crate) fn flush(py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
-    let mut done = Vec::new();
+    let mut done = Finished::default();
     let sent = with(stream, |_, state| {
         state.flags.dirty = false;
         if state.flags.lost || state.flags.blocked {
@@ -156,7 +156,7 @@ pub(crate) fn flush(py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
         let fd = tepal_sys::fd::borrow(state.socket.fd())?;
         while !state.queue.is_empty() {
             match socket::send_gather(fd, state.queue.pieces())? {
-                Some(count) => state.queue.handle_sent(count, &mut done),
+                Some(count) => state.queue.handle_sent(count, |chunk| done.add(chunk)),
                 None => {
                     state.flags.blocked = true;
                     break;
@@ -174,6 +174,23 @@ pub(crate) fn flush(py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
             "Fatal write error on socket transport",
         ),
         Some(Ok(())) => watch_writing(stream),
+    }
+}
+
+/// Chunks that were sent, to be dropped outside the borrow; one, the common case, needs no allocation.
+#[derive(Default)]
+struct Finished {
+    first: Option<Chunk>,
+    others: Vec<Chunk>,
+}
+
+impl Finished {
+    fn add(&mut self, chunk: Chunk) {
+        if self.first.is_none() {
+            self.first = Some(chunk);
+        } else {
+            self.others.push(chunk);
+        }
     }
 }
 
