@@ -286,6 +286,37 @@ def test_with_no_limit_the_first_byte_that_waits_pauses(run: Run) -> None:
     run(main)
 
 
+def test_new_limits_right_after_a_write(run: Run) -> None:
+    # The bytes could leave at once, so they count for nothing; who is paused here and never resumed, waits for ever.
+    async def main() -> None:
+        transport, protocol, peer = await connect_pair("unix")
+        transport.write(b"small")
+        transport.set_write_buffer_limits(0)
+        await turns()
+        assert protocol.events == ["made"]
+        await receive_in_turns(peer, 5)
+        await finish(transport, protocol, peer)
+
+    run(main)
+
+
+def test_lower_limits_pause_at_once_and_higher_ones_resume_later(run: Run) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect_pair("unix")
+        transport.set_write_buffer_limits(high=10_000_000)
+        transport.write(BIG)
+        assert protocol.events == ["made"]
+        transport.set_write_buffer_limits(high=1000)
+        assert protocol.events == ["made", "pause"]
+        transport.set_write_buffer_limits(high=10_000_000)
+        assert protocol.events == ["made", "pause"]
+        await receive_in_turns(peer, len(BIG))
+        await eventually(lambda: protocol.events == ["made", "pause", "resume"])
+        await finish(transport, protocol, peer)
+
+    run(main)
+
+
 def test_writing_in_resume_writing(run: Run) -> None:
     class Refilling(Recorder):
         left = 3
