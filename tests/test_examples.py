@@ -52,7 +52,8 @@ class Served:
 def serve(*command: str) -> Iterator[Served]:
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-X", "dev", "-m", "tepal", "run", *command],
+        # Whatever is left open speaks up. (Not -X dev: asyncio's debug mode also tells of a machine that is busy.)
+        [sys.executable, "-W", "always::ResourceWarning", "-m", "tepal", "run", *command],
         env={**os.environ, "PORT": str(port)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
