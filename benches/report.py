@@ -9,6 +9,8 @@ from benches.loops import Found
 from benches.verdict import Line
 
 _COLUMN = 10
+#: Rows named under a missed goal; lost rows are all listed above it anyway.
+_SHOWN = 6
 
 
 def render(
@@ -86,8 +88,11 @@ def _goals(goals: Sequence[Outcome]) -> Iterator[str]:
     for outcome in goals:
         state = f"missed in {len(outcome.missed)} of {outcome.compared}" if outcome.missed else "met"
         yield f"  {state:<18} {outcome.goal.text}"
-        for row, factor in sorted(outcome.missed.items(), key=lambda item: -item[1]):
+        worst = sorted(outcome.missed.items(), key=lambda item: -item[1])
+        for row, factor in worst[:_SHOWN]:
             yield f"  {'':<18}   {row}: {factor:.2f} × what was allowed"
+        if len(worst) > _SHOWN:
+            yield f"  {'':<18}   and {len(worst) - _SHOWN} more, all in the JSON"
 
 
 def _troubles(lines: Sequence[Line]) -> Iterator[str]:
