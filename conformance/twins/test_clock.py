@@ -67,7 +67,12 @@ def test_a_subclass_may_bring_the_clock(loop: asyncio.AbstractEventLoop) -> None
             return float(super().time() * 1000)
 
     fast = Fast()
+
+    def spin() -> None:  # a loop that sleeps asks the kernel to wake it in seconds of the kernel
+        fast.call_soon(spin)
+
     try:
+        fast.call_soon(spin)
         fast.run_until_complete(asyncio.sleep(5))  # five milliseconds of everybody else
     finally:
         fast.close()

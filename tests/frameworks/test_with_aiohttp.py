@@ -74,7 +74,7 @@ async def serving(path: Path | None = None) -> AsyncIterator[tuple[web.AppRunner
     app.router.add_get("/never", never)
     app.router.add_get("/fail", fail)
     app.router.add_get("/talk", talk)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     if path is not None:
         await web.UnixSite(runner, str(path)).start()

@@ -185,15 +185,16 @@ def test_the_laws_hold(run: Run, family: str, how: str, seed: int) -> None:
         factory = Law if seed % 2 else BufferedLaw
         transport, protocol, peer = await connect_pair(family, factory)
         session = Session(seed, transport, protocol, peer)
-        for _ in range(STEPS):
-            session.step()
-            if session.chance.random() < 0.4:
+        with peer:
+            for _ in range(STEPS):
+                session.step()
+                if session.chance.random() < 0.4:
+                    await asyncio.sleep(0)
+            session.end(how)
+            for _ in range(STEPS // 3):
+                session.step()
                 await asyncio.sleep(0)
-        session.end(how)
-        for _ in range(STEPS // 3):
-            session.step()
-            await asyncio.sleep(0)
-        await settle(session)
+            await settle(session)
         assert protocol.broken == []
         assert told == []
         if how == "abort" or (how == "close" and family == "tcp"):
@@ -204,7 +205,6 @@ def test_the_laws_hold(run: Run, family: str, how: str, seed: int) -> None:
         assert session.sent.startswith(protocol.data)
         if how in ("peer", "write_eof"):
             assert protocol.data == session.sent
-        peer.close()
 
     run(main)
 
