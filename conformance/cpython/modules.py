@@ -1,6 +1,7 @@
 """Which of CPython's asyncio test modules are run, the longest first so that two jobs end together."""
 
 MODULES = [
+    "test_tasks",
     "test_events",
     "test_taskgroups",
     "test_sock_lowlevel",
@@ -13,6 +14,7 @@ MODULES = [
     "test_eager_task_factory",
     "test_timeouts",
     "test_server",
+    "test_staggered",
     "test_buffered_proto",
     "test_context",
     "test_futures2",
