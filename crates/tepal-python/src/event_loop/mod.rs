@@ -518,7 +518,7 @@ impl Loop {
     }
 
     fn __clear__(&self) {
-        Python::attach(|py| {
+        crate::raw::attached(|py| {
             let task_factory = self.with(py, |state| state.task_factory.take());
             drop(task_factory);
             let jobs = self.with(py, |state| state.turn.take_all());

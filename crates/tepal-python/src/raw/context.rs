@@ -83,7 +83,7 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         if !self.context.is_null() {
-            Python::attach(|py| {
+            super::attached(|py| {
                 if let Err(error) = self.leave(py) {
                     error.write_unraisable(py, None);
                 }

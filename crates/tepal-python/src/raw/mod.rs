@@ -27,11 +27,21 @@ pub(crate) type Object = *mut ffi::PyObject;
 #[inline]
 pub(crate) fn enter(body: impl for<'py> FnOnce(Python<'py>) -> PyResult<Object>) -> Object {
     match catch_unwind(AssertUnwindSafe(|| {
-        Python::attach(|py| body(py).unwrap_or_else(|error| set(py, error)))
+        attached(|py| body(py).unwrap_or_else(|error| set(py, error)))
     })) {
         Ok(object) => object,
-        Err(_) => Python::attach(|py| set(py, panicked())),
+        Err(_) => attached(|py| set(py, panicked())),
     }
+}
+
+/// Tells PyO3 that we are attached, as we are: for what C calls, and for what is dropped in the course of it.
+///
+/// Not `Python::attach`, which first asks whether the interpreter is initialized. While it ends it says no, and yet
+/// frees our objects and calls `__del__` methods that may call us (`tests/regressions/test_at_exit.py`).
+#[inline]
+pub(crate) fn attached<T>(body: impl for<'py> FnOnce(Python<'py>) -> T) -> T {
+    // SAFETY: rule 1: C calls us attached, so the interpreter lives.
+    unsafe { Python::attach_unchecked(body) }
 }
 
 /// As [`enter`], for the loop's hottest methods: it does not count the attachment for PyO3. A `Py` dropped in `body`
@@ -53,7 +63,7 @@ pub(crate) fn enter_status(
     body: impl for<'py> FnOnce(Python<'py>) -> PyResult<()>,
 ) -> std::ffi::c_int {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        Python::attach(|py| match body(py) {
+        attached(|py| match body(py) {
             Ok(()) => 0,
             Err(error) => {
                 set(py, error);
@@ -62,7 +72,7 @@ pub(crate) fn enter_status(
         })
     }));
     outcome.unwrap_or_else(|_| {
-        Python::attach(|py| set(py, panicked()));
+        attached(|py| set(py, panicked()));
         -1
     })
 }

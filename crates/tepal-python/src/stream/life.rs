@@ -380,7 +380,7 @@ pub(crate) fn is_closing(_py: Python<'_>, stream: &Bound<'_, PyAny>) -> bool {
 ///
 /// `object` is one of our transports.
 pub(super) unsafe fn clear(object: *mut ffi::PyObject) {
-    Python::attach(|py| {
+    crate::raw::attached(|py| {
         // SAFETY: the caller's promise.
         let body = unsafe { super::state::body(object) };
         let state = body.state.with(py, Option::take);
