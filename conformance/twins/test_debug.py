@@ -12,7 +12,7 @@ import time
 import pytest
 
 from .conftest import Ledger
-from .support import LoopFactory, Run
+from .support import LoopFactory, Recorder, Run, connect_pair, turns
 
 
 def sluggish() -> None:
@@ -62,6 +62,37 @@ def test_a_slow_task_is_named(debug_loop: asyncio.AbstractEventLoop, ledger: Led
     debug_loop.run_until_complete(slow_step())
     (record,) = ledger.take_logs("slow_step()")
     assert record.getMessage().startswith("Executing <Task ")
+
+
+@pytest.mark.parametrize("method", ["connection_made", "data_received", "connection_lost"])
+def test_a_slow_protocol_is_named(run: Run, ledger: Ledger, method: str) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect_pair("unix", type("Slow", (Recorder,), {}))
+        asyncio.get_running_loop().slow_callback_duration = 0.01  # type: ignore[attr-defined]
+        original = getattr(protocol, method)
+        setattr(protocol, method, lambda *args: (sluggish(), original(*args)))
+        with peer:
+            peer.send(b"x")
+            await protocol.received(1)
+            transport.close()
+            await protocol.lost
+            await turns()
+
+    async def made() -> None:
+        class Slow(Recorder):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                sluggish()
+
+        asyncio.get_running_loop().slow_callback_duration = 0.01  # type: ignore[attr-defined]
+        transport, protocol, peer = await connect_pair("unix", Slow)
+        with peer:
+            transport.close()
+            await protocol.lost
+
+    run(made if method == "connection_made" else main, debug=True)
+    (record,) = ledger.take_logs("Executing <")
+    assert " took " in record.getMessage()
 
 
 def test_nothing_is_measured_without_debug(loop: asyncio.AbstractEventLoop) -> None:

@@ -17,6 +17,8 @@ from .support import (
     eventually,
     receive_exactly,
     receive_in_turns,
+    reset,
+    small_buffers,
     socket_pair,
     turns,
 )
@@ -359,5 +361,69 @@ def test_a_server_in_the_middle_of_connection_made(run: Run, how: str) -> None:
                 made[0].transport.close()
             await made[0].lost
         server.close()
+
+    run(main)
+
+
+@FAMILIES
+def test_a_protocol_that_writes_and_then_fails_has_written(run: Run, family: str) -> None:
+    class Failing(Recorder):
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(b"error ")
+            self.transport.write(b"report")
+            raise ValueError
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        _, protocol, peer = await connect_pair(family, Failing)
+        peer.send(b"x")
+        assert isinstance(await protocol.lost, ValueError)
+        assert await receive_exactly(peer, 12) == b"error report"
+        peer.close()
+
+    run(main)
+
+
+def test_a_reset_while_closing_with_bytes_left(run: Run) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect_pair("tcp")
+        small_buffers(transport.get_extra_info("socket"))
+        transport.write(bytes(1 << 23))
+        transport.close()
+        await turns()
+        assert not protocol.lost.done()
+        reset(peer)
+        error = await asyncio.wait_for(protocol.lost, 5)
+        assert isinstance(error, (ConnectionResetError, BrokenPipeError))
+
+    run(main)
+
+
+def test_a_peer_that_vanishes_while_closing_with_bytes_left(run: Run) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect_pair("unix")
+        transport.write(bytes(1 << 23))
+        transport.close()
+        await turns()
+        assert not protocol.lost.done()
+        peer.close()
+        error = await asyncio.wait_for(protocol.lost, 5)
+        assert isinstance(error, (ConnectionResetError, BrokenPipeError))
+
+    run(main)
+
+
+def test_a_listening_socket_that_breaks_is_reported_and_the_loop_lives(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        told: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: told.append(context))
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = await loop.create_server(Recorder, sock=listener)
+        listener.shutdown(socket.SHUT_RDWR)
+        await eventually(lambda: told)
+        server.close()
+        assert isinstance(told[0]["exception"], OSError)
+        assert loop.is_running()
 
     run(main)
