@@ -19,6 +19,7 @@ def totals(reports: list[PythonReport]) -> Counter[str]:
     for report in reports:
         total.update(report.totals())
         total["failed"] += report.broken
+        total["skipped"] += bool(report.note) and not report.broken  # an interpreter without the tests
     return total
 
 
