@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from .conftest import Ledger
 from .support import BufferedRecorder, Recorder, eventually, socket_pair
 
 FATAL = pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -211,11 +210,9 @@ def test_a_server_goes_on_with_the_next_connection(loop: asyncio.AbstractEventLo
 
 
 @FATAL
-@pytest.mark.parametrize("method", ["pause_writing", "resume_writing"])
-def test_flow_control_goes_on(
-    loop: asyncio.AbstractEventLoop, interrupted: Any, ledger: Ledger, error: type[BaseException], method: str
-) -> None:
-    # asyncio lets the interrupt out of the write itself, or out of the loop; the bytes go all the same.
+def test_pause_writing_goes_on(loop: asyncio.AbstractEventLoop, interrupted: Any, error: type[BaseException]) -> None:
+    # asyncio lets the interrupt out of the write itself; the bytes go all the same. (After one in resume_writing,
+    # asyncio's own transport never stops to complain.)
     trap = Trap(error)
     payload = bytes(1 << 20)
 
@@ -226,13 +223,7 @@ def test_flow_control_goes_on(
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            if method == "pause_writing":
-                trap.spring()
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            if method == "resume_writing":
-                trap.spring()
+            trap.spring()
 
     received = bytearray()
 
@@ -250,4 +241,3 @@ def test_flow_control_goes_on(
 
     loop.run_until_complete(within(rest()))
     loop.remove_reader(peer)
-    ledger.take_logs("_write_sendmsg")  # asyncio 3.13 stumbles here, and goes on
