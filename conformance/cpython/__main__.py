@@ -35,7 +35,7 @@ def main() -> int:
             controls.append(run_suite(interpreter, bare))
     idle = []
     if not plan.match:
-        idle = exclusions.unused(entries, plan.modules, [done.interpreter.version for done in reports])
+        idle = exclusions.unused(entries, plan.modules, [done.interpreter.version for done in reports if done.modules])
     if controls:
         report.show(controls, "asyncio (the control)", [], lines=options.lines)
     report.show(reports, plan.loop, idle, lines=options.lines)
