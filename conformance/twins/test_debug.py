@@ -64,33 +64,21 @@ def test_a_slow_task_is_named(debug_loop: asyncio.AbstractEventLoop, ledger: Led
     assert record.getMessage().startswith("Executing <Task ")
 
 
-@pytest.mark.parametrize("method", ["connection_made", "data_received", "connection_lost"])
+@pytest.mark.parametrize("method", ["connection_made", "data_received", "eof_received", "connection_lost"])
 def test_a_slow_protocol_is_named(run: Run, ledger: Ledger, method: str) -> None:
+    def slow(self: Recorder, *args: object) -> None:
+        time.sleep(0.1)
+        getattr(Recorder, method)(self, *args)
+
     async def main() -> None:
-        transport, protocol, peer = await connect_pair("unix", type("Slow", (Recorder,), {}))
-        asyncio.get_running_loop().slow_callback_duration = 0.01  # type: ignore[attr-defined]
-        original = getattr(protocol, method)
-        setattr(protocol, method, lambda *args: (sluggish(), original(*args)))
-        with peer:
-            peer.send(b"x")
-            await protocol.received(1)
-            transport.close()
-            await protocol.lost
-            await turns()
+        asyncio.get_running_loop().slow_callback_duration = 0.09  # type: ignore[attr-defined]
+        _, protocol, peer = await connect_pair("unix", type("Slow", (Recorder,), {method: slow}))
+        peer.send(b"x")
+        peer.close()
+        await protocol.lost
+        await turns()
 
-    async def made() -> None:
-        class Slow(Recorder):
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                super().connection_made(transport)
-                sluggish()
-
-        asyncio.get_running_loop().slow_callback_duration = 0.01  # type: ignore[attr-defined]
-        transport, protocol, peer = await connect_pair("unix", Slow)
-        with peer:
-            transport.close()
-            await protocol.lost
-
-    run(made if method == "connection_made" else main, debug=True)
+    run(main, debug=True)
     (record,) = ledger.take_logs("Executing <")
     assert " took " in record.getMessage()
 
