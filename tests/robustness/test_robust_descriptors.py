@@ -183,6 +183,46 @@ def test_out_of_descriptors_at_accept_backs_off_and_recovers(python: Python) -> 
     assert done.stdout.strip() == "recovered", done.stderr
 
 
+CLOSED_MEANWHILE = """
+import asyncio, resource, socket, tepal
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    loop.set_exception_handler(lambda *_: told.set())
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    client = socket.socket()
+    client.setblocking(False)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, hard))
+    await loop.sock_connect(client, server.sockets[0].getsockname())
+    await told.wait()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    server.close()
+    await asyncio.wait_for(server.wait_closed(), 5)
+    # The number of the listening socket belongs to somebody else now, when the pause is over.
+    others = [socket.socketpair() for _ in range(5)]
+    await asyncio.sleep(1.2)
+    client.close()
+    for pair in others:
+        for sock in pair:
+            sock.close()
+    print("closed")
+
+
+with asyncio.Runner(loop_factory=tepal.new_event_loop) as runner:
+    runner.run(main())
+"""
+
+
+@pytest.mark.slow(limit=60)
+def test_a_server_closed_while_it_is_out_of_descriptors(python: Python) -> None:
+    done = python("-W", "error", "-c", CLOSED_MEANWHILE)
+    assert done.stdout.strip() == "closed", done.stderr
+    assert done.stderr == ""
+
+
 def test_out_of_descriptors_when_a_loop_is_made(python: Python) -> None:
     script = """
 import resource, socket, tepal
