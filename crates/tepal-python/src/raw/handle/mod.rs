@@ -1,0 +1,469 @@
+//! `tepal.Handle` and `tepal.TimerHandle`: a callback, its arguments and its context, waiting for their turn.
+//!
+//! They derive from asyncio's classes and shadow every slot with a descriptor. Up to three arguments lie inside the
+//! handle, so that scheduling allocates nothing else.
+//!
+//! **Tracking.** While its loop runs, a handle that waits is reachable from that loop and so cannot be garbage; most
+//! are run or cancelled and dropped soon, and a million pending timers would only make every collection long. So a
+//! handle is shown to the collector when it can first be part of a dead cycle: by the driver when its callback ran
+//! and somebody still holds it, by the driver for all that waits when a run ends, and at birth when no run is under
+//! way (`tests/gc`: an object that keeps its own handle).
+//!
+//! `memory.rs` is where handles come from and go to, `methods.rs` what Python calls.
+//!
+//! **Running and cancelling.** A callback may cancel its own handle while its arguments are borrowed by the call, so
+//! `RUNNING` defers the release until the call is over. A handle made by `call_soon_threadsafe` blocks a `cancel`
+//! from another thread while the callback runs (CPython 3.14's rule, here on every version).
+
+mod memory;
+mod methods;
+
+pub(crate) use methods::register;
+
+use super::{Object, context, fetch, native_type};
+use crate::event_loop::Loop;
+use pyo3::prelude::*;
+use pyo3::{PyResult, Python, ffi};
+use std::ptr::{addr_of_mut, null_mut};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex, PoisonError};
+use tepal_core::timers::TimerKey;
+
+/// How many arguments lie inside a handle; more go into a tuple.
+const INLINE: usize = 3;
+
+const CANCELLED: u8 = 1;
+const RUNNING: u8 = 2;
+const THREADSAFE: u8 = 4;
+const TIMER: u8 = 8;
+
+/// `count` when the arguments are a tuple, in the first inline place.
+const TUPLE: u8 = u8::MAX;
+
+/// What is ours of a handle. All pointers are strong or null (rule 2).
+#[repr(C)]
+pub(crate) struct HandleBody {
+    callback: Object,
+    context: Object,
+    event_loop: Object,
+    notes: Option<Box<Notes>>,
+    /// The first is scratch for the callee (`PY_VECTORCALL_ARGUMENTS_OFFSET`).
+    inline: [Object; INLINE + 1],
+    count: u8,
+    state: AtomicU8,
+}
+
+/// What is ours of a timer's handle.
+#[repr(C)]
+struct TimerBody {
+    handle: HandleBody,
+    when: f64,
+    key: Option<TimerKey>,
+}
+
+/// What debug mode writes down. Pointers as in the body.
+struct Notes {
+    source_traceback: Object,
+    /// What `repr` showed when the handle was cancelled.
+    frozen_repr: Object,
+}
+
+impl HandleBody {
+    fn notes(&mut self) -> &mut Notes {
+        self.notes.get_or_insert_with(|| {
+            Box::new(Notes {
+                source_traceback: null_mut(),
+                frozen_repr: null_mut(),
+            })
+        })
+    }
+
+    /// Changes the state. Under a GIL nobody interferes, and a locked instruction would cost more than the rest.
+    #[inline]
+    fn change(&self, change: impl Fn(u8) -> u8) -> u8 {
+        #[cfg(not(Py_GIL_DISABLED))]
+        {
+            let before = self.state.load(SeqCst);
+            self.state.store(change(before), Relaxed);
+            before
+        }
+        #[cfg(Py_GIL_DISABLED)]
+        {
+            let changed = self
+                .state
+                .fetch_update(SeqCst, SeqCst, |state| Some(change(state)));
+            changed.unwrap_or_else(|state| state)
+        }
+    }
+}
+
+static OFFSET: AtomicUsize = AtomicUsize::new(0);
+static HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
+static THREADSAFE_HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
+static TIMER_HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
+
+/// The body of a handle (either type).
+///
+/// # Safety
+///
+/// `handle` is an instance of one of our two types.
+#[inline]
+pub(crate) unsafe fn body(handle: Object) -> *mut HandleBody {
+    // SAFETY: the caller's promise, and both types were made with this offset.
+    unsafe { native_type::body(handle, OFFSET.load(Relaxed)) }
+}
+
+/// The timer's part of a timer handle; `None` for the other type.
+///
+/// # Safety
+///
+/// As [`body`].
+#[inline]
+unsafe fn timer_body(handle: Object) -> Option<*mut TimerBody> {
+    // SAFETY: the caller's promise; timers were made with the larger body.
+    unsafe {
+        let timer = (*body(handle)).state.load(Relaxed) & TIMER != 0;
+        timer.then(|| body(handle).cast())
+    }
+}
+
+/// What a new handle is for.
+pub(crate) enum Purpose {
+    Soon,
+    SoonThreadsafe,
+    /// At a time in seconds on the loop's clock.
+    At(f64),
+}
+
+/// A new handle (strong). `context` is taken over; the rest is borrowed.
+///
+/// # Errors
+///
+/// MemoryError.
+///
+/// # Safety
+///
+/// `event_loop` is a [`Loop`], `context` a strong context, `arguments` points to `count` live objects.
+pub(crate) unsafe fn new(
+    py: Python<'_>,
+    purpose: &Purpose,
+    event_loop: Object,
+    callback: Object,
+    arguments: *const Object,
+    count: usize,
+    context: Object,
+) -> PyResult<Object> {
+    let (kind, state) = match purpose {
+        Purpose::Soon => (&HANDLE, 0),
+        Purpose::SoonThreadsafe => (&THREADSAFE_HANDLE, THREADSAFE),
+        Purpose::At(_) => (&TIMER_HANDLE, TIMER),
+    };
+    let handle = memory::allocate(kind.load(Relaxed), state);
+    // SAFETY: rule 1. A fresh handle's body is zeroed or was cleared by `dealloc`, so nothing is overwritten that
+    // is owned; every pointer stored gets its own reference.
+    unsafe {
+        if handle.is_null() {
+            ffi::Py_DECREF(context);
+            return Err(fetch(py));
+        }
+        let this = body(handle);
+        ffi::Py_INCREF(callback);
+        (*this).callback = callback;
+        ffi::Py_INCREF(event_loop);
+        (*this).event_loop = event_loop;
+        (*this).context = context;
+        if let Purpose::At(when) = purpose {
+            let timer = this.cast::<TimerBody>();
+            (*timer).when = *when;
+            (*timer).key = None;
+        }
+        (*this).state = AtomicU8::new(state);
+        if count <= INLINE {
+            (*this).count = count as u8;
+            for index in 0..count {
+                let argument = *arguments.add(index);
+                ffi::Py_INCREF(argument);
+                (*this).inline[index + 1] = argument;
+            }
+        } else {
+            (*this).count = 0;
+            let tuple = ffi::PyTuple_New(count as isize);
+            if tuple.is_null() {
+                ffi::Py_DECREF(handle);
+                return Err(fetch(py));
+            }
+            for index in 0..count {
+                let argument = *arguments.add(index);
+                ffi::Py_INCREF(argument);
+                ffi::PyTuple_SET_ITEM(tuple, index as isize, argument);
+            }
+            (*this).inline[1] = tuple;
+            (*this).count = TUPLE;
+        }
+    }
+    Ok(handle)
+}
+
+/// Whether an object is one of our handles.
+pub(crate) fn is_ours(object: &Bound<'_, PyAny>) -> bool {
+    let kind = object.get_type_ptr();
+    [&HANDLE, &THREADSAFE_HANDLE, &TIMER_HANDLE]
+        .iter()
+        .any(|known| known.load(Relaxed) == kind)
+}
+
+/// Shows a handle to the collector, if it is not yet shown.
+///
+/// # Safety
+///
+/// `handle` is one of ours.
+#[inline]
+pub(crate) unsafe fn track(handle: Object) {
+    // SAFETY: rule 1.
+    unsafe {
+        if ffi::PyObject_GC_IsTracked(handle) == 0 {
+            ffi::PyObject_GC_Track(handle.cast());
+        }
+    }
+}
+
+/// How a callback ended. It carries nothing: an exception stays set in the interpreter, because a result large enough
+/// to hold one is moved about on every call (a tenth of a `call_soon`, by profile).
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Outcome {
+    /// It returned, or was cancelled before.
+    Done,
+    /// It raised; the exception is set.
+    Raised,
+    /// The context could not be entered; the exception is set.
+    Refused,
+}
+
+/// Runs the callback in its context.
+///
+/// # Safety
+///
+/// `handle` is one of ours, and a strong reference is held through the call.
+pub(crate) unsafe fn run(
+    py: Python<'_>,
+    entered: &mut context::Entered,
+    handle: Object,
+) -> Outcome {
+    // SAFETY: rule 1 and the caller's promise. The body is reached through a raw pointer, not a reference, because
+    // the callback may reach it too (`cancel`); RUNNING keeps its arguments alive meanwhile.
+    unsafe {
+        let this = body(handle);
+        let state = (*this).change(|state| state | RUNNING);
+        if state & CANCELLED != 0 {
+            finish_run(this, state);
+            return Outcome::Done;
+        }
+        if (*this).context != entered.current()
+            && let Err(error) = entered.enter(py, (*this).context)
+        {
+            error.restore(py);
+            finish_run(this, state);
+            return Outcome::Refused;
+        }
+        let result = if (*this).count != TUPLE {
+            ffi::PyObject_Vectorcall(
+                (*this).callback,
+                addr_of_mut!((*this).inline).cast::<Object>().add(1),
+                (*this).count as usize | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                null_mut(),
+            )
+        } else {
+            ffi::PyObject_Call((*this).callback, (*this).inline[1], null_mut())
+        };
+        let outcome = if result.is_null() {
+            Outcome::Raised
+        } else {
+            ffi::Py_DECREF(result);
+            Outcome::Done
+        };
+        finish_run(this, state);
+        outcome
+    }
+}
+
+/// The call is over: releases what a cancel left to us, and lets a waiting canceller go.
+///
+/// # Safety
+///
+/// As [`run`].
+#[inline]
+unsafe fn finish_run(this: *mut HandleBody, before: u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let state = (*this).change(|state| state & !RUNNING);
+        if state & CANCELLED != 0 {
+            release_call(this);
+        }
+    }
+    if before & THREADSAFE != 0 {
+        RAN.notify();
+    }
+}
+
+/// Lets cancellers from other threads wait until a callback has run.
+static RAN: Ran = Ran {
+    waiting: AtomicUsize::new(0),
+    lock: Mutex::new(()),
+    condition: Condvar::new(),
+};
+
+struct Ran {
+    /// How many threads wait; read after each threadsafe callback, so that nobody's wait costs nothing.
+    waiting: AtomicUsize,
+    lock: Mutex<()>,
+    condition: Condvar,
+}
+
+impl Ran {
+    #[inline]
+    fn notify(&self) {
+        if self.waiting.load(SeqCst) > 0 {
+            let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.condition.notify_all();
+            drop(guard);
+        }
+    }
+
+    /// Waits, detached, until `state` no longer says RUNNING.
+    fn wait(&self, py: Python<'_>, state: &AtomicU8) {
+        self.waiting.fetch_add(1, SeqCst);
+        py.detach(|| {
+            let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            while state.load(SeqCst) & RUNNING != 0 {
+                guard = self
+                    .condition
+                    .wait(guard)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        });
+        self.waiting.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Gives up the callback and its arguments.
+///
+/// # Safety
+///
+/// `this` is a live body, not running.
+unsafe fn release_call(this: *mut HandleBody) {
+    // SAFETY: each field is emptied before its reference is dropped, so code that runs in a destructor finds null.
+    unsafe {
+        let count = match std::mem::take(&mut (*this).count) {
+            TUPLE => 1,
+            count => count as usize,
+        };
+        let inline = (*this).inline;
+        clear(addr_of_mut!((*this).callback));
+        for argument in &inline[1..=count] {
+            ffi::Py_DECREF(*argument);
+        }
+    }
+}
+
+/// Drops the reference in a field.
+///
+/// # Safety
+///
+/// `field` holds a strong reference or null.
+#[inline]
+pub(crate) unsafe fn clear(field: *mut Object) {
+    // SAFETY: the caller's promise; emptied first, as Py_CLEAR does.
+    unsafe {
+        let object = std::mem::replace(&mut *field, null_mut());
+        ffi::Py_XDECREF(object);
+    }
+}
+
+/// Remembers where the handle was made (debug mode).
+///
+/// # Safety
+///
+/// `handle` is one of ours and has no traceback yet.
+pub(crate) unsafe fn set_source_traceback(handle: Object, traceback: Bound<'_, PyAny>) {
+    // SAFETY: the caller's promise.
+    unsafe { (*body(handle)).notes().source_traceback = traceback.into_ptr() }
+}
+
+/// Remembers a timer's key, by which it can be cancelled.
+///
+/// # Safety
+///
+/// `handle` is a timer of ours.
+pub(crate) unsafe fn set_timer(handle: Object, key: TimerKey) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let Some(timer) = timer_body(handle) {
+            (*timer).key = Some(key);
+        }
+    }
+}
+
+/// Whether the handle was cancelled.
+///
+/// # Safety
+///
+/// `handle` is one of ours.
+#[inline]
+pub(crate) unsafe fn is_cancelled(handle: Object) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { (*body(handle)).state.load(Relaxed) & CANCELLED != 0 }
+}
+
+/// Waits until a threadsafe callback that runs in another thread is over (CPython 3.14's rule).
+///
+/// # Safety
+///
+/// `handle` is one of ours.
+#[inline]
+unsafe fn wait_while_running(py: Python<'_>, handle: Object) -> PyResult<()> {
+    const BUSY: u8 = THREADSAFE | RUNNING;
+    // SAFETY: rule 1.
+    unsafe {
+        let this = body(handle);
+        if (*this).state.load(SeqCst) & BUSY == BUSY {
+            let event_loop = Bound::from_borrowed_ptr(py, (*this).event_loop);
+            if !event_loop.cast::<Loop>()?.get().is_own_thread() {
+                RAN.wait(py, &(*this).state);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `handle.cancel()`.
+///
+/// # Safety
+///
+/// `handle` is one of ours.
+pub(crate) unsafe fn cancel(py: Python<'_>, handle: Object) -> PyResult<()> {
+    // SAFETY: rule 1. References dropped here may run code, after all fields are in their final state.
+    unsafe {
+        let this = body(handle);
+        wait_while_running(py, handle)?;
+        let event_loop = Bound::from_borrowed_ptr(py, (*this).event_loop);
+        let event_loop = event_loop.cast::<Loop>()?.clone();
+        if (*this).state.load(SeqCst) & CANCELLED != 0 {
+            return Ok(());
+        }
+        if event_loop.get().debug() {
+            let text = Bound::from_borrowed_ptr(py, handle).repr()?;
+            let notes = (*this).notes();
+            clear(&mut notes.frozen_repr);
+            notes.frozen_repr = text.into_ptr();
+        }
+        let state = (*this).change(|state| state | CANCELLED);
+        if state & RUNNING == 0 {
+            release_call(this);
+        }
+        if let Some(key) = timer_body(handle).and_then(|timer| (*timer).key.take()) {
+            event_loop.get().cancel_timer(py, key);
+        }
+    }
+    Ok(())
+}
