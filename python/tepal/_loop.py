@@ -162,6 +162,13 @@ class EventLoop(
         """Debug mode: a callback held the loop for too long."""
         logger.warning("Executing %s took %.3f seconds", _format_handle(handle), seconds)
 
+    def _log_slow_connection(self, transport: object, protocol: object, seconds: float) -> None:
+        """Debug mode: a protocol held the loop for too long."""
+        if protocol is None:
+            logger.warning("Executing %r took %.3f seconds", transport, seconds)
+        else:
+            logger.warning("Executing %r of %r took %.3f seconds", transport, protocol, seconds)
+
     def _resume_serving(self, factory: Any, sock: Any, server: Any, backlog: int) -> None:
         """Accept again after a pause, unless the server was closed meanwhile."""
         if sock.fileno() != -1:

@@ -148,6 +148,7 @@ impl<'a, 'py> Driver<'a, 'py> {
         this.in_job.store(true, Relaxed);
         let outcome = match job {
             Job::Handle(handle) => self.run_handle(handle),
+            native if this.debug() => self.run_native_debug(native),
             Job::Stream(object, job) => stream::run_job(self, object, job),
             Job::Accept(token) => this.accept(self, token),
         };
@@ -227,14 +228,44 @@ impl<'a, 'py> Driver<'a, 'py> {
         reported.and(left).and(told)
     }
 
+    /// A transport's or a server's job, timed: a slow protocol is named like a slow callback.
+    #[cold]
+    fn run_native_debug(&mut self, job: Job) -> PyResult<()> {
+        let this = self.event_loop.get();
+        let py = self.py;
+        let (subject, protocol) = match &job {
+            Job::Stream(stream, _) => {
+                let protocol = stream.bind(py).call_method0("get_protocol")?;
+                (stream.clone_ref(py), protocol.unbind())
+            }
+            _ => (self.event_loop.clone().into_any().unbind(), py.None()),
+        };
+        let begun = clock::now();
+        let outcome = match job {
+            Job::Handle(handle) => self.run_handle(handle),
+            Job::Stream(object, job) => stream::run_job(self, object, job),
+            Job::Accept(token) => this.accept(self, token),
+        };
+        let seconds = clock::now() - begun;
+        if seconds < this.get_slow_callback_duration() {
+            return outcome;
+        }
+        let left = self.entered.leave(py);
+        let log = self.event_loop.as_any().getattr("_log_slow_connection");
+        let told = log.and_then(|log| log.call1((subject, protocol, seconds)));
+        outcome.and(left).and(told.map(drop))
+    }
+
     /// Sends what the job that has ended wrote.
     #[cold]
     fn flush_dirty(&mut self) -> PyResult<()> {
         let this = self.event_loop.get();
         this.has_dirty.store(false, Relaxed);
         let dirty = this.with(self.py, |state| std::mem::take(&mut state.dirty));
+        let mut outcome = Ok(());
         for object in &dirty {
-            stream::flush(self.py, object.bind(self.py))?;
+            // All are flushed, whatever one of them raises: nobody would come back for the others.
+            outcome = outcome.and(stream::flush(self.py, object.bind(self.py)));
         }
         // Hand the allocation back for the next job, unless a flush made a new one.
         let mut empty = dirty;
@@ -246,7 +277,7 @@ impl<'a, 'py> Driver<'a, 'py> {
                 state.dirty = empty;
             }
         });
-        Ok(())
+        outcome
     }
 }
 

@@ -39,6 +39,12 @@ impl Listener {
         visit.call(&self.context)
     }
 
+    /// The socket as a user may see it.
+    fn shown<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let class = py.import("asyncio.trsock")?.getattr("TransportSocket")?;
+        class.call1((&self.sock,))
+    }
+
     fn clone_ref(&self, py: Python<'_>) -> Self {
         Self {
             fd: self.fd,
@@ -80,7 +86,7 @@ impl Loop {
                             &errors::from_io(py, &error),
                         );
                     }
-                    _ => return Err(errors::from_io(py, &error)),
+                    _ => return Self::broken(driver, &listener, &errors::from_io(py, &error)),
                 },
             }
             // The server may have been closed by a protocol factory.
@@ -145,6 +151,16 @@ impl Loop {
         errors::report(driver.event_loop, message, &error, &[])
     }
 
+    /// The listening socket itself is broken. Its owner is told, again and again as in asyncio, and may close it; the
+    /// rest of the program goes on (`test_a_listening_socket_that_breaks_is_reported_and_the_loop_lives`).
+    #[cold]
+    fn broken(driver: &mut Driver<'_, '_>, listener: &Listener, error: &PyErr) -> PyResult<()> {
+        driver.entered.leave(driver.py)?;
+        let message = "Exception in callback socket.accept()";
+        let shown = listener.shown(driver.py)?;
+        errors::report(driver.event_loop, message, error, &[("socket", &shown)])
+    }
+
     /// Stops accepting for a while and says so.
     #[cold]
     fn back_off(
@@ -169,9 +185,7 @@ impl Loop {
             listener.backlog,
         );
         event_loop.call_method1("call_later", arguments)?;
-        let shown = py
-            .import("asyncio.trsock")?
-            .call_method1("TransportSocket", (&listener.sock,))?;
+        let shown = listener.shown(py)?;
         let message = "socket.accept() out of system resource";
         errors::report(driver.event_loop, message, error, &[("socket", &shown)])
     }

@@ -85,20 +85,26 @@ pub(crate) fn begin(driver: &mut Driver<'_, '_>, stream: &Bound<'_, PyAny>) -> P
     unsafe { driver.entered.enter(py, context.as_ptr())? };
     let protocol = protocol.bind(py);
     let method = protocol.getattr(names::connection_made(py));
-    if let Err(error) = method
+    let called = method
         .as_ref()
         .map_err(|error| error.clone_ref(py))
-        .and_then(|method| method.call1((stream,)))
-    {
-        driver.entered.leave(py)?;
-        let method = method.unwrap_or_else(|_| protocol.clone());
-        errors::report_protocol(driver.event_loop, &method, stream, protocol, error)?;
-    }
-    start_reading(driver.event_loop, stream)?;
-    if let Some(waiter) = with(stream, |_, state| state.waiter.take()).flatten() {
-        crate::convert::set_result_unless_done(waiter.bind(py), py.None().bind(py))?;
-    }
-    Ok(())
+        .and_then(|method| method.call1((stream,)));
+    let made = match called {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            driver.entered.leave(py)?;
+            let method = method.unwrap_or_else(|_| protocol.clone());
+            errors::report_protocol(driver.event_loop, &method, stream, protocol, error)
+        }
+    };
+    // Whatever it raised: in asyncio these two are callbacks of their own, which a loop that is run again comes to
+    // (`test_the_connection_is_made_all_the_same`).
+    let begun = start_reading(driver.event_loop, stream);
+    let told = match with(stream, |_, state| state.waiter.take()).flatten() {
+        Some(waiter) => crate::convert::set_result_unless_done(waiter.bind(py), py.None().bind(py)),
+        None => Ok(()),
+    };
+    made.and(begun).and(told)
 }
 
 /// Registers the socket: once, edge-triggered.
@@ -156,9 +162,11 @@ pub(super) fn close(stream: &Bound<'_, PyAny>) -> PyResult<()> {
     settle_end(stream)
 }
 
-/// `abort()`, and the end of a broken connection: what waits is dropped.
+/// `abort()`, and the end of a broken connection: what waits for the kernel is dropped, what only waits for the end of
+/// the job goes.
 pub(crate) fn abort(stream: &Bound<'_, PyAny>, error: Option<PyErr>) {
     let py = stream.py();
+    write::send_gathered(stream);
     let error = error.map(|error| error.into_value(py).into_any());
     let dropped = with(stream, |_, state| {
         if state.flags.lost {

@@ -135,6 +135,8 @@ with_argument!(py_set_limits, |py, stream, limits| {
     if let Some(Err(error)) = set {
         return Err(wrong(error.high as i128, error.low as i128));
     }
+    // What could leave has left, so that bytes which only wait for the end of the job count for nothing.
+    write::flush(py, stream)?;
     nothing(py, write::pause_if_full(stream))
 });
 plain!(py_peername, |py, stream| {

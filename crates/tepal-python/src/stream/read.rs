@@ -73,12 +73,8 @@ fn read_bytes(
             let data = PyBytes::new(py, initialized(&driver.scratch[..count]));
             let full = count == driver.scratch.len();
             if let Err(error) = call::method1(protocol, names::data_received(py), data.as_any()) {
-                driver.entered.leave(py)?;
-                return life::fail(
-                    stream,
-                    error,
-                    "Fatal error: protocol.data_received() call failed.",
-                );
+                let message = "Fatal error: protocol.data_received() call failed.";
+                return handle_raised(driver, stream, error, message);
             }
             drop(data);
             read_on(driver, stream, full);
@@ -117,12 +113,8 @@ fn read_into_protocol(
     let view = match buffer {
         Ok(view) => view,
         Err(error) => {
-            driver.entered.leave(py)?;
-            return life::fail(
-                stream,
-                error,
-                "Fatal error: protocol.get_buffer() call failed.",
-            );
+            let message = "Fatal error: protocol.get_buffer() call failed.";
+            return handle_raised(driver, stream, error, message);
         }
     };
     let received = tepal_sys::fd::borrow(fd)
@@ -135,12 +127,8 @@ fn read_into_protocol(
         Ok(Some(0)) => handle_end(driver, stream, protocol),
         Ok(Some(count)) => {
             if let Err(error) = protocol.call_method1(names::buffer_updated(py), (count,)) {
-                driver.entered.leave(py)?;
-                return life::fail(
-                    stream,
-                    error,
-                    "Fatal error: protocol.buffer_updated() call failed.",
-                );
+                let message = "Fatal error: protocol.buffer_updated() call failed.";
+                return handle_raised(driver, stream, error, message);
             }
             read_on(driver, stream, count == room);
             Ok(())
@@ -180,21 +168,35 @@ fn handle_end(
     protocol: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let py = driver.py;
-    end_reading(stream);
     let answer = call::method0(protocol, names::eof_received(py))
         .and_then(|keep_open| keep_open.is_truthy());
     match answer {
-        Ok(true) => Ok(()),
-        Ok(false) => close(stream),
+        Ok(keep_open) => {
+            end_reading(stream);
+            if keep_open { Ok(()) } else { close(stream) }
+        }
         Err(error) => {
-            driver.entered.leave(py)?;
-            life::fail(
-                stream,
-                error,
-                "Fatal error: protocol.eof_received() call failed.",
-            )
+            let message = "Fatal error: protocol.eof_received() call failed.";
+            handle_raised(driver, stream, error, message)
         }
     }
+}
+
+/// A protocol's method raised. What ends the loop leaves the connection as it is: the edge that brought us here will
+/// not come again, so whoever runs the loop again must read on (`test_interrupted_protocols.py`).
+#[cold]
+fn handle_raised(
+    driver: &mut Driver<'_, '_>,
+    stream: &Bound<'_, PyAny>,
+    error: PyErr,
+    message: &str,
+) -> PyResult<()> {
+    driver.entered.leave(driver.py)?;
+    if errors::ends_the_loop(driver.py, &error) {
+        read_on(driver, stream, true);
+        return Err(error);
+    }
+    life::fail(stream, error, message)
 }
 
 /// `pause_reading()`.

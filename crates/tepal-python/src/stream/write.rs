@@ -11,7 +11,7 @@ use crate::errors;
 use crate::event_loop::Driver;
 use crate::names;
 use crate::raw::call;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use tepal_core::transport::FlowEvent;
@@ -177,6 +177,29 @@ pub(crate) fn flush(py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
+/// Sends what the running job has gathered, as far as the kernel takes it: the connection is about to be dropped, and
+/// in asyncio these bytes would have gone (`test_what_is_written_right_before_abort_has_gone`). An error changes
+/// nothing any more.
+#[cold]
+pub(super) fn send_gathered(stream: &Bound<'_, PyAny>) {
+    let mut done = Finished::default();
+    with(stream, |_, state| {
+        if !std::mem::take(&mut state.flags.dirty) || state.flags.lost || state.flags.blocked {
+            return;
+        }
+        let Ok(fd) = tepal_sys::fd::borrow(state.socket.fd()) else {
+            return;
+        };
+        while !state.queue.is_empty() {
+            match socket::send_gather(fd, state.queue.pieces()) {
+                Ok(Some(count)) => state.queue.handle_sent(count, |chunk| done.add(chunk)),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    });
+    drop(done);
+}
+
 /// Chunks that were sent, to be dropped outside the borrow; one, the common case, needs no allocation.
 #[derive(Default)]
 struct Finished {
@@ -236,8 +259,15 @@ pub(super) fn handle_writable(
     flush(driver.py, stream)?;
     // SAFETY: a stream's context is one (`Parts`).
     unsafe { driver.entered.enter(driver.py, context.as_ptr())? };
-    resume_if_drained(stream)?;
-    life::settle_end(stream)
+    let resumed = resume_if_drained(stream);
+    // The end is settled in any case: nobody else would (`test_an_end_in_the_middle_of_pausing`).
+    let settled = match life::settle_end(stream) {
+        Err(error) if error.is_instance_of::<PyOSError>(driver.py) => {
+            life::fail(stream, error, "Fatal write error on socket transport")
+        }
+        settled => settled,
+    };
+    resumed.and(settled)
 }
 
 /// Tells the protocol to pause when too much waits.
