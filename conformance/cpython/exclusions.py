@@ -26,6 +26,9 @@ class Exclusion:
     pythons: tuple[str, ...] = ()
     """Versions it holds for, as prefixes (`3.13`); empty means all."""
 
+    when_present: bool = False
+    """The tests came with some patch release of these Pythons: where they are missing, the entry is not unused."""
+
     used: set[str] = field(default_factory=set)
     """The ids that matched a test so far."""
 
@@ -50,10 +53,10 @@ def read(path: Path = LIST) -> list[Exclusion]:
     entries = []
     for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("exclusion", []):
         ids, reason, date = entry.pop("ids", None), entry.pop("reason", None), entry.pop("date", None)
-        pythons = entry.pop("pythons", [])
+        pythons, when_present = entry.pop("pythons", []), entry.pop("when_present", False)
         if not ids or not reason or not isinstance(date, datetime.date) or entry:
-            raise ValueError(f"{path}: an exclusion needs ids, reason and date, and may have pythons: {ids} {entry}")
-        entries.append(Exclusion(tuple(ids), reason, date, tuple(pythons)))
+            raise ValueError(f"{path}: an exclusion needs ids, reason and date, all else is optional: {ids} {entry}")
+        entries.append(Exclusion(tuple(ids), reason, date, tuple(pythons), bool(when_present)))
     return entries
 
 
@@ -62,7 +65,7 @@ def unused(entries: list[Exclusion], modules: list[str], pythons: list[str]) -> 
     return [
         pattern
         for entry in entries
-        if any(entry.applies_to(python) for python in pythons)
+        if not entry.when_present and any(entry.applies_to(python) for python in pythons)
         for pattern in entry.ids
         if pattern not in entry.used and any(fnmatchcase(module, pattern.split(".")[0]) for module in modules)
     ]
