@@ -184,7 +184,10 @@ impl Loop {
             &listener.server,
             listener.backlog,
         );
-        event_loop.call_method1("call_later", arguments)?;
+        // In the server's own context, which `_start_serving` will copy: not in that of the connection before.
+        let keywords = pyo3::types::PyDict::new(py);
+        keywords.set_item("context", &listener.context)?;
+        event_loop.call_method("call_later", arguments, Some(&keywords))?;
         let shown = listener.shown(py)?;
         let message = "socket.accept() out of system resource";
         errors::report(driver.event_loop, message, error, &[("socket", &shown)])
