@@ -243,11 +243,7 @@ impl Loop {
     /// RuntimeError in a forked child or on a closed loop.
     pub(crate) fn unregister(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
         self.on_ground(py, |ground| {
-            // EBADF: the owner closed it first, and the kernel forgot it then.
-            match ground.reactor.remove(tepal_sys::fd::borrow(fd)?) {
-                Err(error) if error.raw_os_error() == Some(9) => Ok(()),
-                outcome => outcome,
-            }
+            ground.reactor.remove(tepal_sys::fd::borrow(fd)?)
         })
     }
 

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::{PyResult, Python, ffi};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use tepal_sys::reactor::{Interest, Token, Trigger};
-use tepal_sys::socket::{self, Address};
+use tepal_sys::socket::{self, AcceptFailure, Address};
 
 /// Out of descriptors or memory: accepting again at once would spin, so wait so many seconds (asyncio's figure).
 const BACK_OFF: f64 = 1.0;
@@ -28,7 +28,6 @@ pub(crate) struct Listener {
     context: Py<PyAny>,
     /// At most so many connections are taken in one job.
     backlog: usize,
-    tcp: bool,
 }
 
 impl Listener {
@@ -53,7 +52,6 @@ impl Listener {
             server: self.server.as_ref().map(|server| server.clone_ref(py)),
             context: self.context.clone_ref(py),
             backlog: self.backlog,
-            tcp: self.tcp,
         }
     }
 }
@@ -75,10 +73,10 @@ impl Loop {
             match socket::accept(listening) {
                 Ok(Some((connection, peer))) => self.begin(driver, &listener, connection, peer)?,
                 Ok(None) => break,
-                Err(error) => match error.raw_os_error() {
-                    // The client is gone already, or a signal came: take the next.
-                    Some(ECONNABORTED | EINTR) => {}
-                    Some(EMFILE | ENFILE | ENOBUFS | ENOMEM) => {
+                Err(error) => match AcceptFailure::of(&error) {
+                    // The client is gone already: take the next.
+                    AcceptFailure::Gone => {}
+                    AcceptFailure::Exhausted => {
                         return self.back_off(
                             driver,
                             &listener,
@@ -86,7 +84,9 @@ impl Loop {
                             &errors::from_io(py, &error),
                         );
                     }
-                    _ => return Self::broken(driver, &listener, &errors::from_io(py, &error)),
+                    AcceptFailure::Broken => {
+                        return Self::broken(driver, &listener, &errors::from_io(py, &error));
+                    }
                 },
             }
             // The server may have been closed by a protocol factory.
@@ -194,19 +194,6 @@ impl Loop {
     }
 }
 
-const EINTR: i32 = 4;
-const ENOMEM: i32 = 12;
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const ECONNABORTED: i32 = 103;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const ECONNABORTED: i32 = 53;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const ENOBUFS: i32 = 105;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const ENOBUFS: i32 = 55;
-
 #[pymethods]
 impl Loop {
     /// Accept connections at a listening socket; `Server` calls this, as asyncio's does.
@@ -238,11 +225,7 @@ impl Loop {
         let fd: RawFd = sock.call_method0("fileno")?.extract()?;
         let listening: BorrowedFd<'_> =
             tepal_sys::fd::borrow(fd).map_err(|error| errors::from_io(py, &error))?;
-        let tcp = matches!(
-            socket::local_address(listening),
-            Ok(Address::V4(..) | Address::V6(..))
-        );
-        if tcp {
+        if let Ok(Address::V4(..) | Address::V6(..)) = socket::local_address(listening) {
             // Connections inherit it, which saves a system call for each (Linux and the BSDs).
             // A socket that is not TCP after all keeps what it has.
             drop(socket::set_nodelay(listening));
@@ -255,7 +238,6 @@ impl Loop {
             server: server.map(Bound::unbind),
             context: context.unbind(),
             backlog,
-            tcp,
         };
         let (token, old) = this.with(py, |state| {
             state.install(fd, Source::Listener(Box::new(listener)))

@@ -335,7 +335,7 @@ impl Loop {
             }
         });
         match owner {
-            Some(owner) if !stream::is_closing(py, owner.bind(py)) => {
+            Some(owner) if !stream::is_closing(owner.bind(py)) => {
                 let shown = owner.bind(py).repr()?;
                 Err(PyRuntimeError::new_err(format!(
                     "File descriptor {fd} is used by transport {shown}"

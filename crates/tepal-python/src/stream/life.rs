@@ -15,7 +15,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
-use pyo3::{PyResult, Python, ffi};
+use pyo3::{PyResult, ffi};
 use tepal_core::transport::{FlowControl, WriteQueue};
 use tepal_sys::reactor::{Interest, Trigger};
 use tepal_sys::socket;
@@ -378,7 +378,7 @@ pub(super) fn drop_socket(stream: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 /// Whether `close` or `abort` was called, or the connection broke.
-pub(crate) fn is_closing(_py: Python<'_>, stream: &Bound<'_, PyAny>) -> bool {
+pub(crate) fn is_closing(stream: &Bound<'_, PyAny>) -> bool {
     with(stream, |_, state| state.flags.closing).unwrap_or(true)
 }
 

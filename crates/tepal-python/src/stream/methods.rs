@@ -76,7 +76,7 @@ plain!(py_abort, |py, stream| {
 });
 plain!(py_is_closing, |py, stream| value(
     py,
-    life::is_closing(py, stream)
+    life::is_closing(stream)
 ));
 plain!(py_pause_reading, |py, stream| {
     read::pause(stream);

@@ -94,14 +94,14 @@ impl Reactor {
         Ok(outcome?)
     }
 
-    /// Forgets a descriptor; one that the kernel has forgotten already is no error.
+    /// Forgets a descriptor; one that the kernel has forgotten already, because it was closed, is no error.
     ///
     /// # Errors
     ///
-    /// `EBADF` when the descriptor is closed.
+    /// None that is known.
     pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         match epoll::delete(&self.epoll, fd) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOENT | Errno::BADF) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }

@@ -77,11 +77,11 @@ impl Reactor {
         Ok(())
     }
 
-    /// Forgets a descriptor; one that the kernel has forgotten already is no error.
+    /// Forgets a descriptor; one that the kernel has forgotten already, because it was closed, is no error.
     ///
     /// # Errors
     ///
-    /// `EBADF` when the descriptor is closed.
+    /// None that is known.
     pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.delete(EventFilter::Read(fd.as_raw_fd()))?;
         self.delete(EventFilter::Write(fd.as_raw_fd()))
@@ -113,7 +113,14 @@ impl Reactor {
 
     fn delete(&self, filter: EventFilter) -> io::Result<()> {
         match self.change(filter, EventFlags::DELETE, Token(0)) {
-            Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => Ok(()),
+            Err(error)
+                if matches!(
+                    Errno::from_io_error(&error),
+                    Some(Errno::NOENT | Errno::BADF)
+                ) =>
+            {
+                Ok(())
+            }
             outcome => outcome,
         }
     }

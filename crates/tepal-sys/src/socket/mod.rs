@@ -95,6 +95,29 @@ pub fn accept(fd: BorrowedFd<'_>) -> Attempt<(OwnedFd, Address)> {
     Ok(Some((socket, Address::from_peer(peer))))
 }
 
+/// Why a connection could not be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptFailure {
+    /// That connection is gone; the next may be taken at once.
+    Gone,
+    /// No descriptor or memory is left; trying again at once would spin.
+    Exhausted,
+    /// The listening socket itself does not work.
+    Broken,
+}
+
+impl AcceptFailure {
+    /// Tells the errors of [`accept`] apart, as accept(2) describes them.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(Errno::CONNABORTED | Errno::INTR) => Self::Gone,
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Self::Exhausted,
+            _ => Self::Broken,
+        }
+    }
+}
+
 /// Sends the end of the stream; reading goes on.
 ///
 /// # Errors
