@@ -49,9 +49,10 @@ def main() -> None:
             for module in request["modules"]:
                 say(out, event="module", module=module, **list_module(module))
         else:
-            # The runner kills a class that takes too long; this says, shortly before, where it hangs.
+            # A class that takes too long says where it hangs and ends itself, also when its runner is gone by then. What
+            # cannot even do that, the runner kills shortly after.
             faulthandler.enable()
-            faulthandler.dump_traceback_later(request["limit"] * 0.9)
+            faulthandler.dump_traceback_later(request["limit"] * 0.9, exit=True)
             if request["loop"] == "asyncio":
                 count_standard_loops(as_ours=True)
             else:

@@ -134,8 +134,11 @@ def talk(interpreter: Interpreter, request: dict[str, Any], limit: float) -> tup
                 start_new_session=True,
             )  # fmt: skip
             try:
+                begin = time.monotonic()
                 status = process.wait(limit)
                 end = "ended" if status == 0 else how_it_died(status)
+                if status == 1 and time.monotonic() - begin > limit * 0.85:
+                    end = f"hung, ended after {limit:.0f} s,"
             except subprocess.TimeoutExpired:
                 end = f"hung, killed after {limit:.0f} s,"
             finally:
