@@ -76,6 +76,14 @@ def test_nothing_goes_wrong_unseen(
     assert close(script, capsys, it=part(script, reader, output, code)) == (1, line)
 
 
+def test_only_the_conformance_part_may_skip_all(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    skipped = part(script, "read_plain", "0 passed, 0 failed, 3 skipped")
+    may = script.Part(skipped.command, skipped.read, may_skip_all=True)  # type: ignore[attr-defined]
+    assert [name for name, real in script.PARTS.items() if real.may_skip_all] == ["conformance"]
+    assert close(script, capsys, it=skipped) == (1, "0 passed, 1 failed, 3 skipped")
+    assert close(script, capsys, it=may) == (0, "0 passed, 0 failed, 3 skipped")
+
+
 def test_a_runner_that_does_not_start(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     missing = script.Part(["/nowhere/runner"], script.read_plain)
     assert close(script, capsys, it=missing) == (1, "0 passed, 1 failed, 0 skipped")
