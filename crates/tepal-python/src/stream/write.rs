@@ -155,7 +155,7 @@ pub(crate) fn flush(py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
         }
         let fd = tepal_sys::fd::borrow(state.socket.fd())?;
         while !state.queue.is_empty() {
-            match socket::send_gather(fd, state.queue.pieces())? {
+            match socket::send_gather(fd, state.queue.pieces(), state.queue.buffered())? {
                 Some(count) => state.queue.handle_sent(count, |chunk| done.add(chunk)),
                 None => {
                     state.flags.blocked = true;
@@ -191,7 +191,7 @@ pub(super) fn send_gathered(stream: &Bound<'_, PyAny>) {
             return;
         };
         while !state.queue.is_empty() {
-            match socket::send_gather(fd, state.queue.pieces()) {
+            match socket::send_gather(fd, state.queue.pieces(), state.queue.buffered()) {
                 Ok(Some(count)) => state.queue.handle_sent(count, |chunk| done.add(chunk)),
                 Ok(None) | Err(_) => return,
             }
