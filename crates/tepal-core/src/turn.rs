@@ -153,12 +153,6 @@ impl<J> Turn<J> {
         self.ready.len()
     }
 
-    /// How many timers are pending.
-    #[must_use]
-    pub fn timers_len(&self) -> usize {
-        self.timers.len()
-    }
-
     /// Every job, ready or scheduled, handed back: the loop closes.
     #[must_use]
     pub fn take_all(&mut self) -> (VecDeque<J>, Vec<J>) {

@@ -149,8 +149,7 @@ impl<'a, 'py> Driver<'a, 'py> {
         let outcome = match job {
             Job::Handle(handle) => self.run_handle(handle),
             native if this.debug() => self.run_native_debug(native),
-            Job::Stream(object, job) => stream::run_job(self, object, job),
-            Job::Accept(token) => this.accept(self, token),
+            native => self.run_native(native),
         };
         if this.has_dirty.load(Relaxed) {
             self.flush_dirty()?;
@@ -228,6 +227,16 @@ impl<'a, 'py> Driver<'a, 'py> {
         reported.and(left).and(told)
     }
 
+    /// A transport's or a server's job.
+    #[inline]
+    fn run_native(&mut self, job: Job) -> PyResult<()> {
+        match job {
+            Job::Handle(handle) => self.run_handle(handle),
+            Job::Stream(object, job) => stream::run_job(self, object, job),
+            Job::Accept(token) => self.event_loop.get().accept(self, token),
+        }
+    }
+
     /// A transport's or a server's job, timed: a slow protocol is named like a slow callback.
     #[cold]
     fn run_native_debug(&mut self, job: Job) -> PyResult<()> {
@@ -241,11 +250,7 @@ impl<'a, 'py> Driver<'a, 'py> {
             _ => (self.event_loop.clone().into_any().unbind(), py.None()),
         };
         let begun = clock::now();
-        let outcome = match job {
-            Job::Handle(handle) => self.run_handle(handle),
-            Job::Stream(object, job) => stream::run_job(self, object, job),
-            Job::Accept(token) => this.accept(self, token),
-        };
+        let outcome = self.run_native(job);
         let seconds = clock::now() - begun;
         if seconds < this.get_slow_callback_duration() {
             return outcome;
@@ -257,7 +262,6 @@ impl<'a, 'py> Driver<'a, 'py> {
     }
 
     /// Sends what the job that has ended wrote.
-    #[cold]
     fn flush_dirty(&mut self) -> PyResult<()> {
         let this = self.event_loop.get();
         this.has_dirty.store(false, Relaxed);
@@ -293,7 +297,7 @@ impl Drop for Driver<'_, '_> {
                 state.turn.iter_ready().chain(state.turn.iter_timers()),
             )
         });
-        // What waits outlives the run, so the collector must see it (`raw/handle.rs`, tracking).
+        // What waits outlives the run, so the collector must see it (`raw/handle/mod.rs`, tracking).
         for handle in left {
             // SAFETY: the loop's handles are ours.
             unsafe { handle::track(handle.as_ptr()) };

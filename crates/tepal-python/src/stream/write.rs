@@ -5,7 +5,7 @@
 //! blocks its own thread keeps the bytes until it returns to the loop (DESIGN.md, "gathered writes").
 
 use super::life;
-use super::state::{Chunk, with};
+use super::state::{Chunk, Stream, with};
 use crate::convert;
 use crate::errors;
 use crate::event_loop::Driver;
@@ -14,6 +14,7 @@ use crate::raw::call;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use std::io;
 use tepal_core::transport::FlowEvent;
 use tepal_sys::reactor::{Interest, Trigger};
 use tepal_sys::socket;
@@ -153,17 +154,7 @@ pub(crate) fn flush(py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
         if state.flags.lost || state.flags.blocked {
             return Ok(());
         }
-        let fd = tepal_sys::fd::borrow(state.socket.fd())?;
-        while !state.queue.is_empty() {
-            match socket::send_gather(fd, state.queue.pieces(), state.queue.buffered())? {
-                Some(count) => state.queue.handle_sent(count, |chunk| done.add(chunk)),
-                None => {
-                    state.flags.blocked = true;
-                    break;
-                }
-            }
-        }
-        Ok(())
+        send_queued(state, &mut done)
     });
     drop(done);
     match sent {
@@ -187,17 +178,24 @@ pub(super) fn send_gathered(stream: &Bound<'_, PyAny>) {
         if !std::mem::take(&mut state.flags.dirty) || state.flags.lost || state.flags.blocked {
             return;
         }
-        let Ok(fd) = tepal_sys::fd::borrow(state.socket.fd()) else {
-            return;
-        };
-        while !state.queue.is_empty() {
-            match socket::send_gather(fd, state.queue.pieces(), state.queue.buffered()) {
-                Ok(Some(count)) => state.queue.handle_sent(count, |chunk| done.add(chunk)),
-                Ok(None) | Err(_) => return,
-            }
-        }
+        drop(send_queued(state, &mut done));
     });
     drop(done);
+}
+
+/// Hands the queue to the kernel until it is empty or the kernel is full (`Flags::blocked`).
+fn send_queued(state: &mut Stream, done: &mut Finished) -> io::Result<()> {
+    let fd = tepal_sys::fd::borrow(state.socket.fd())?;
+    while !state.queue.is_empty() {
+        match socket::send_gather(fd, state.queue.pieces(), state.queue.buffered())? {
+            Some(count) => state.queue.handle_sent(count, |chunk| done.add(chunk)),
+            None => {
+                state.flags.blocked = true;
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Chunks that were sent, to be dropped outside the borrow; one, the common case, needs no allocation.

@@ -167,15 +167,6 @@ pub fn set_nodelay(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(fd, true)?)
 }
 
-/// Takes the error that a socket keeps for its owner (`SO_ERROR`).
-///
-/// # Errors
-///
-/// What getsockopt(2) gives.
-pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
-    Ok(sockopt::socket_error(fd)?.err().map(io::Error::from))
-}
-
 /// Repeats a call that a signal interrupted, and tells "would block" from an error.
 #[inline]
 fn attempt<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> Attempt<T> {
