@@ -13,6 +13,7 @@ pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod handle;
 pub(crate) mod loop_methods;
+pub(crate) mod method_table;
 pub(crate) mod native_type;
 
 use pyo3::exceptions::PySystemError;

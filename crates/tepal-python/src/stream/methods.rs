@@ -4,57 +4,17 @@ use super::state::{Body, OFFSET, Socket, body, with};
 use super::{life, read, write};
 use crate::convert;
 use crate::owned::Owned;
+use crate::raw::method_table::{descriptor, method, nothing, plain, value, with_argument};
 use crate::raw::native_type::{self, body_offset, slot, visit};
 use crate::raw::{Object, enter};
-use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 use pyo3::{PyResult, Python, ffi};
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::os::fd::IntoRawFd;
-use std::ptr::null_mut;
 use std::sync::atomic::Ordering::Relaxed;
 use tepal_sys::socket;
-
-fn nothing(py: Python<'_>, outcome: PyResult<()>) -> PyResult<Object> {
-    outcome.map(|()| py.None().into_ptr())
-}
-
-fn value<'py>(py: Python<'py>, value: impl IntoPyObject<'py>) -> PyResult<Object> {
-    Ok(value.into_bound_py_any(py)?.into_ptr())
-}
-
-/// An entry of the method table without an argument.
-macro_rules! plain {
-    ($name:ident, |$py:ident, $stream:ident| $act:expr) => {
-        unsafe extern "C" fn $name(object: Object, _unused: Object) -> Object {
-            enter(|$py| {
-                // SAFETY: the method table belongs to our type, and the caller holds a reference.
-                let $stream = unsafe { Bound::ref_from_ptr($py, &object) };
-                $act
-            })
-        }
-    };
-}
-
-/// An entry of the method table with one argument.
-macro_rules! with_argument {
-    ($name:ident, |$py:ident, $stream:ident, $argument:ident| $act:expr) => {
-        unsafe extern "C" fn $name(object: Object, argument: Object) -> Object {
-            enter(|$py| {
-                // SAFETY: as above; the argument is borrowed from the caller.
-                let ($stream, $argument) = unsafe {
-                    (
-                        Bound::ref_from_ptr($py, &object),
-                        Bound::ref_from_ptr($py, &argument),
-                    )
-                };
-                $act
-            })
-        }
-    };
-}
 
 with_argument!(py_write, |py, stream, data| nothing(
     py,
@@ -360,32 +320,6 @@ unsafe extern "C" fn clear_for_collector(object: Object) -> c_int {
     // SAFETY: as above.
     unsafe { life::clear(object) };
     0
-}
-
-const fn method(
-    name: &'static CStr,
-    function: ffi::PyCFunction,
-    flags: c_int,
-    doc: &'static CStr,
-) -> ffi::PyMethodDef {
-    ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunction: function,
-        },
-        ml_flags: flags,
-        ml_doc: doc.as_ptr(),
-    }
-}
-
-const fn descriptor(name: &'static CStr, get: ffi::getter) -> ffi::PyGetSetDef {
-    ffi::PyGetSetDef {
-        name: name.as_ptr(),
-        get: Some(get),
-        set: None,
-        doc: std::ptr::null(),
-        closure: null_mut(),
-    }
 }
 
 static mut METHODS: [ffi::PyMethodDef; 23] = [
