@@ -8,15 +8,19 @@ import sys
 import time
 from pathlib import Path
 
-from conformance.cpython import exclusions, interpreters, report
+from conformance import exclusions, interpreters, report
 from conformance.cpython.modules import MODULES
-from conformance.cpython.suite import Plan, PythonReport, run_suite
+from conformance.cpython.suite import Plan, run_suite
+from conformance.verdicts import PythonReport
+
+
+LIST = Path(__file__).with_name("exclusions.toml")
 
 
 def main() -> int:
     """Run the suite on the chosen interpreters and return the exit code."""
     options = parse()
-    entries = [] if options.loop == "asyncio" else exclusions.read()
+    entries = [] if options.loop == "asyncio" else exclusions.read(LIST)
     plan = Plan(options.loop, options.module, options.match, options.jobs, options.limit, entries)
     begin = time.monotonic()
     reports, controls = [], []

@@ -1,22 +1,14 @@
 """Runs one class of CPython's asyncio tests inside the tested interpreter, with a loop of our choice in place.
 
 This file is not imported by the runner: the tested interpreter executes it, in a process of its own for each class,
-with nothing importable but its standard library and the loop. It gets one request (JSON, in its only argument) and
+with nothing importable but its standard library, the loop and `placing`. It gets one request (JSON, in its only argument) and
 writes what happens to the file named there, one JSON object a line, flushed at once: when the process hangs or dies, the
 runner still knows how far it came.
-
-In place means: whatever name of the standard library a test makes its loop by, it gets ours, an instance of exactly
-the class that users get. The names are those listed in `put_in_place`. Two counters keep this honest: loops of ours, and
-loops of the standard class that slipped by all the same.
 """
 
 from __future__ import annotations
 
-import asyncio
-import asyncio.base_events
-import asyncio.unix_events
 import faulthandler
-import functools
 import importlib
 import json
 import os
@@ -26,23 +18,18 @@ import sysconfig
 import traceback
 import unittest
 import warnings
-from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
 
+INSIDE = str(Path(__file__).resolve().parents[1] / "inside")
 PACKAGE = "test.test_asyncio"
-
-
-class Ledger:
-    """How many loops of which kind were made in this process."""
-
-    ours = 0
-    standard = 0
 
 
 def main() -> None:
     request = json.loads(sys.argv[1])
     if request.get("path"):
         sys.path.insert(0, request["path"])
+    sys.path.append(INSIDE)
     with open(request["out"], "w", encoding="utf-8") as out:
         if request["command"] == "list":
             say(out, event="python", version=version(), suite=has_suite(), loop=loop_version(request["loop"]))
@@ -53,13 +40,13 @@ def main() -> None:
             # cannot even do that, the runner kills shortly after.
             faulthandler.enable()
             faulthandler.dump_traceback_later(request["limit"] * 0.9, exit=True)
-            if request["loop"] == "asyncio":
-                count_standard_loops(as_ours=True)
-            else:
-                count_standard_loops(as_ours=False)
-                put_in_place(request["loop"])
+            placing().place(request["loop"], base=True)
             run_class(out, request["module"], request["class"], request["tests"])
             faulthandler.cancel_dump_traceback_later()
+
+
+def placing() -> Any:
+    return importlib.import_module("placing")
 
 
 def say(out: IO[str], **facts: object) -> None:
@@ -117,71 +104,6 @@ def list_module(module: str) -> dict[str, object]:
     return {"classes": {title: list(tests) for title, case in cases.items() if (tests := names(case))}}
 
 
-# --- the loop in place ---------------------------------------------------------------------------------------------
-
-
-def count_standard_loops(*, as_ours: bool) -> None:
-    real: Any = asyncio.unix_events._UnixSelectorEventLoop
-    begin = real.__init__
-
-    @functools.wraps(begin)
-    def counted(self: object, *args: object, **kwargs: object) -> None:
-        if as_ours:
-            Ledger.ours += 1
-        else:
-            Ledger.standard += 1
-        begin(self, *args, **kwargs)
-
-    real.__init__ = counted
-
-
-class InPlace(type):
-    """The type of the class that stands where a class of the standard library stood.
-
-    Called, it makes a loop of ours; the selector that some tests hand over is of no use to it. For `isinstance` it is our
-    loop class. It is not a subclass of that class on purpose: the tests should see the very class that users get.
-    """
-
-    make: Callable[[], asyncio.AbstractEventLoop]
-    loop_class: type
-
-    def __call__(cls, selector: object = None) -> Any:
-        if "make" not in vars(cls):
-            raise TypeError(f"{cls.__name__} derives from the loop in place; teach the bootstrap how to do that")
-        loop = cls.make()
-        assert isinstance(loop, cls.loop_class)
-        Ledger.ours += 1
-        return loop
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, cls.loop_class)
-
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        return issubclass(subclass, cls.loop_class)
-
-
-def put_in_place(loop: str) -> None:
-    """Let every name that the tests make a loop by make ours."""
-    ours = importlib.import_module(loop)
-    loop_class = ours.EventLoop if hasattr(ours, "EventLoop") else ours.Loop
-    make = staticmethod(ours.new_event_loop)
-    standing = InPlace("SelectorEventLoop", (), {"make": make, "loop_class": loop_class})
-
-    unix = asyncio.unix_events
-    policies = [value for value in vars(unix).values() if isinstance(value, type) and "_loop_factory" in vars(value)]
-    # asyncio.new_event_loop(), asyncio.run(), asyncio.Runner() and IsolatedAsyncioTestCase all ask the policy (until
-    # 3.15), and a policy set to None by a module's teardown is made anew from the class, so the class is what changes.
-    for policy in policies:
-        policy._loop_factory = standing  # type: ignore[attr-defined]
-    for place in (unix, asyncio):
-        for name in ("_UnixSelectorEventLoop", "SelectorEventLoop", "EventLoop"):
-            if hasattr(place, name):
-                setattr(place, name, standing)
-    # test_runners and test_pep492 build their loops from asyncio.BaseEventLoop and fill in the parts it lacks.
-    # asyncio.base_events.BaseEventLoop stays: it is a base class there, ours included.
-    asyncio.BaseEventLoop = standing  # type: ignore[misc,assignment]
-
-
 # --- the run -------------------------------------------------------------------------------------------------------
 
 
@@ -203,8 +125,8 @@ class Narrator(unittest.TestResult):
     def stopTest(self, test: unittest.TestCase) -> None:
         super().stopTest(test)
         # Counted from stop to stop: IsolatedAsyncioTestCase makes its loop before it starts the test.
-        loops = Ledger.ours - self.loops_before
-        self.loops_before = Ledger.ours
+        loops = placing().Ledger.ours - self.loops_before
+        self.loops_before = placing().Ledger.ours
         say(self.out, event="end", test=name_of(test), outcome=self.outcome, detail=self.detail, loops=loops)
 
     def addError(self, test: unittest.TestCase, err: Any) -> None:
@@ -249,7 +171,7 @@ def run_class(out: IO[str], module: str, title: str, tests: list[str]) -> None:
     case = getattr(importlib.import_module(module), title)
     suite = unittest.TestSuite(case(test) for test in tests)
     suite.run(Narrator(out))
-    say(out, event="done", ours=Ledger.ours, standard=Ledger.standard, pid=os.getpid())
+    say(out, event="done", ours=placing().Ledger.ours, standard=placing().Ledger.standard, pid=os.getpid())
 
 
 if __name__ == "__main__":

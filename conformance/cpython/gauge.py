@@ -9,8 +9,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from conformance.cpython.interpreters import Interpreter
 from conformance.cpython.processes import Source, run_class
+from conformance.interpreters import Interpreter
 
 LIMIT = 4.0
 """Seconds for the sample that hangs; the others are through in a tenth of it."""

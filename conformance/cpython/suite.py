@@ -6,24 +6,16 @@ so, and not held against us. An excluded test is run as well, in a process apart
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from conformance.cpython import gauge
-from conformance.cpython.exclusions import Exclusion
-from conformance.cpython.interpreters import Interpreter
-from conformance.cpython.processes import (
-    ClassRun,
-    Event,
-    Outcome,
-    cpython,
-    list_tests,
-    run_class,
-    tail,
-)
+from conformance.cpython.processes import ClassRun, cpython, list_tests, run_class
+from conformance.exclusions import Exclusion
+from conformance.interpreters import Interpreter
+from conformance.processes import Event, tail
+from conformance.verdicts import ModuleReport, Outcome, Progress, PythonReport
 
 
 @dataclass(frozen=True)
@@ -37,39 +29,6 @@ class Plan:
     jobs: int
     limit: float
     exclusions: list[Exclusion]
-
-
-@dataclass
-class ModuleReport:
-    """What became of one module on one interpreter."""
-
-    module: str
-    outcomes: list[Outcome] = field(default_factory=list)
-    ours: int = 0
-    seconds: float = 0.0
-    note: str = ""
-
-    def count(self, kind: str) -> int:
-        return sum(outcome.kind == kind for outcome in self.outcomes)
-
-
-@dataclass
-class PythonReport:
-    """What became of one interpreter."""
-
-    interpreter: Interpreter
-    modules: list[ModuleReport] = field(default_factory=list)
-    stale: list[str] = field(default_factory=list)
-    """Excluded tests that pass."""
-    note: str = ""
-    """Why nothing was run."""
-    broken: bool = False
-
-    def outcomes(self) -> list[Outcome]:
-        return [outcome for module in self.modules for outcome in module.outcomes]
-
-    def totals(self) -> Counter[str]:
-        return Counter(outcome.kind for outcome in self.outcomes())
 
 
 def run_suite(interpreter: Interpreter, plan: Plan) -> PythonReport:
@@ -186,18 +145,3 @@ class ModuleRun:
             self.fail("(place)", f"no {self.plan.loop} loop was made in this module")
         self.report.modules.append(module)
         self.progress.say(module)
-
-
-class Progress:
-    """One line on stderr for each module that is through."""
-
-    def __init__(self, version: str) -> None:
-        self.version = version
-        self.lock = threading.Lock()
-
-    def say(self, module: ModuleReport) -> None:
-        kinds = ("passed", "failed", "known", "skipped", "excluded")
-        counts = ", ".join(f"{module.count(kind)} {kind}" for kind in kinds if module.count(kind))
-        with self.lock:
-            line = f"{self.version:8} {module.module:26} {counts or module.note} ({module.seconds:.1f} s)"
-            print(line, file=sys.stderr, flush=True)

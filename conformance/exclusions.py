@@ -1,19 +1,18 @@
 """The tests that are not asked of the loop, and the watch that keeps the list honest.
 
-An entry has ids, a reason and a date. An id is `module.Class.test`; `*` stands for any run of characters, so that one line can
-name the same test in the classes that CPython repeats per selector. An entry that names no test, or a test that passes, is
+An entry has ids, a reason and a date. An id is a test's name as the report prints it (`module.Class.test`, or pytest's
+`file.py::Class::test[parameter]`); `*` stands for any run of characters, so that one line can name the same test in the classes that
+CPython repeats per selector. Nothing else is special, brackets least of all. An entry that names no test, or a test that passes, is
 reported: the list only ever shrinks.
 """
 
 from __future__ import annotations
 
 import datetime
+import re
 import tomllib
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
-
-LIST = Path(__file__).with_name("exclusions.toml")
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Exclusion:
         """Say whether a test is excluded by this entry, and remember it."""
         if not self.applies_to(python):
             return False
-        matching = {pattern for pattern in self.ids if fnmatchcase(test, pattern)}
+        matching = {pattern for pattern in self.ids if matches(test, pattern)}
         self.used |= matching
         return bool(matching)
 
@@ -44,7 +43,7 @@ class Exclusion:
         return not self.pythons or any(python == name or python.startswith(name + ".") for name in self.pythons)
 
 
-def read(path: Path = LIST) -> list[Exclusion]:
+def read(path: Path) -> list[Exclusion]:
     """Read the list.
 
     Raises:
@@ -60,12 +59,32 @@ def read(path: Path = LIST) -> list[Exclusion]:
     return entries
 
 
+def matches(test: str, pattern: str) -> bool:
+    """Compare a name with an id in which `*` stands for any run of characters."""
+    return re.fullmatch(expression(pattern), test) is not None
+
+
+def expression(pattern: str) -> str:
+    """An id as a regular expression, for those who cannot call `matches`."""
+    return ".*".join(map(re.escape, pattern.split("*")))
+
+
 def unused(entries: list[Exclusion], modules: list[str], pythons: list[str]) -> list[str]:
-    """Name the ids that matched nothing, among those that this run could have matched."""
+    """Name the ids that matched nothing, among those that this run could have matched.
+
+    Args:
+        entries: The list, after the run.
+        modules: What was run: the part of a test's name before its first `.` or, in pytest's names, before `::`.
+        pythons: The versions it was run on.
+    """
     return [
         pattern
         for entry in entries
         if not entry.when_present and any(entry.applies_to(python) for python in pythons)
         for pattern in entry.ids
-        if pattern not in entry.used and any(fnmatchcase(module, pattern.split(".")[0]) for module in modules)
+        if pattern not in entry.used and any(matches(module, module_of(pattern)) for module in modules)
     ]
+
+
+def module_of(name: str) -> str:
+    return name.partition("::")[0] if "::" in name else name.split(".")[0]

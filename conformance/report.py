@@ -7,10 +7,8 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from conformance.cpython.processes import NOT_REACHED
-from conformance.cpython.suite import PythonReport
-
-KINDS = ("passed", "failed", "known", "skipped", "excluded")
+from conformance.processes import NOT_REACHED
+from conformance.verdicts import KINDS, PythonReport
 
 
 def totals(reports: list[PythonReport]) -> Counter[str]:
