@@ -27,7 +27,6 @@ REFUSED: dict[str, Callable[[Any], Awaitable[object]]] = {
     "shell": lambda loop: loop.subprocess_shell(never, "exit 1"),
     "exec": lambda loop: loop.subprocess_exec(never, sys.executable, "-c", "0"),
     "start_tls": lambda loop: loop.start_tls(None, None, CONTEXT),
-    "sendfile": lambda loop: loop.sendfile(None, None),
     "connection": lambda loop: loop.create_connection(never, "127.0.0.1", 1, ssl=True),
     "server": lambda loop: loop.create_server(never, "127.0.0.1", 0, ssl=CONTEXT),
     "unix connection": lambda loop: loop.create_unix_connection(never, "/nowhere", ssl=True, server_hostname=""),

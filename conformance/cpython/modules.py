@@ -11,6 +11,7 @@ MODULES = [
     "test_locks",
     "test_queues",
     "test_waitfor",
+    "test_sendfile",
     "test_eager_task_factory",
     "test_timeouts",
     "test_server",

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
         def _check_callback(self, callback: object, method: str) -> None: ...
 
+        def _check_sendfile_params(self, sock: object, file: object, offset: object, count: object) -> None: ...
+
         async def _ensure_resolved(
             self,
             address: tuple[Any, ...],

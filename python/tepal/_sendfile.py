@@ -1,7 +1,8 @@
-"""``sock_sendfile`` by the kernel: a file goes to a socket without passing through Python.
+"""``sendfile`` and ``sock_sendfile`` by the kernel: a file goes to a socket without passing through Python.
 
-The method itself and its checks are `asyncio.BaseEventLoop`'s. It asks the loop for the two ways of sending: by the
-kernel, and through Python where the kernel cannot.
+The methods themselves are `asyncio.BaseEventLoop`'s, with their checks of what is closing or not supported. They ask
+the loop for the two ways of sending, by the kernel and through Python where the kernel cannot, by the names that
+asyncio gives them: test suites and tools replace these.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import io
 import os
 import socket
 import sys
-from asyncio import SendfileNotAvailableError
-from typing import Protocol
+from asyncio import SendfileNotAvailableError, constants
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any, Protocol
 
 from ._protocols import LoopSurface
+from ._transports import SocketTransport
+from ._write_gate import WriteGate
 
 _LARGEST = sys.maxsize // 2 + 1
 """The most to ask for in one call: 1 GiB on 32-bit machines, where more would overflow."""
@@ -29,14 +35,95 @@ class _Readable(Protocol):
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
-_BLOCK = 256 * 1024
-"""How much of a file to read at a time, in bytes, where the kernel does not."""
+_STREAM = SimpleNamespace(type=socket.SOCK_STREAM)
+"""What asyncio's check of the arguments wants to know about a transport's socket, which need not be made for it."""
 
 
 class SendfileMethods(LoopSurface):
-    """The two ways in which ``sock_sendfile`` sends."""
+    """The two ways in which ``sendfile`` and ``sock_sendfile`` send."""
 
     __slots__ = ()
+
+    async def _sendfile_native(self, transp: Any, file: _HasFileno, offset: int, count: int | None) -> int:
+        """Send a part of a file through a stream transport, by the kernel, after what was written before.
+
+        While this goes on the transport refuses to write and does not read.
+
+        Args:
+            transp: A transport.
+            file: A regular file, opened in binary mode.
+            offset: Where to begin, in bytes.
+            count: How many bytes to send; None sends all that follow.
+
+        Returns:
+            The number of bytes sent. The file's position is then as many beyond `offset`, also after an error.
+
+        Raises:
+            asyncio.SendfileNotAvailableError: The kernel cannot do it for this file and this transport, and nothing
+                has been sent.
+            RuntimeError: A file is being sent already.
+            ConnectionError: The connection ended, or was closed, before all was sent.
+            ValueError: The file is not opened in binary mode, or `offset` or `count` is out of range.
+            TypeError: `offset` or `count` is no integer.
+
+        A checkpoint unless the socket takes everything at once.
+        """
+        if not isinstance(transp, SocketTransport):
+            raise SendfileNotAvailableError("sendfile syscall is not supported")
+        reading = transp.is_reading()
+        transp.pause_reading()
+        try:
+            self._check_sendfile_params(_STREAM, file, offset, count)
+            source, size = _regular_file(file)
+            if not count and not size:
+                return 0
+            done: asyncio.Future[None] = self.create_future()
+            transp._start_file(source, offset, count, done)
+            try:
+                await done
+            finally:
+                sent = transp._end_file()
+                with suppress(OSError):  # What cannot be sought has no position to set.
+                    os.lseek(source, offset + sent, os.SEEK_SET)
+            return sent
+        finally:
+            if reading:
+                transp.resume_reading()
+
+    async def _sendfile_fallback(self, transp: Any, file: _Readable, offset: int, count: int | None) -> int:
+        """Send a part of a file through any transport with flow control, by reading it on a thread.
+
+        While this goes on the transport does not read, and another protocol stands in for the transport's own.
+
+        Args:
+            transp: A transport.
+            file: Anything with ``readinto``; it is rewound to `offset` if it has ``seek`` too.
+            offset: Where to begin, in bytes.
+            count: How many bytes to send; None sends all that follow.
+
+        Returns:
+            The number of bytes handed to the transport. The file's position is then as many beyond `offset`.
+
+        Raises:
+            OSError: The file cannot be read.
+            ConnectionError: The connection ended, or was closed, before all was written.
+            ValueError: The file is not opened in binary mode, or `offset` or `count` is out of range.
+            TypeError: `offset` or `count` is no integer.
+
+        A checkpoint.
+        """
+        self._check_sendfile_params(_STREAM, file, offset, count)
+        gate = WriteGate(self, transp)
+        try:
+
+            async def send(part: memoryview) -> None:
+                await gate.opened()
+                # A copy, for the buffer is filled again before a transport has sent what it was given.
+                transp.write(bytes(part))
+
+            return await self._sendfile_by_parts(send, file, offset, count)
+        finally:
+            gate.leave()
 
     async def _sock_sendfile_native(self, sock: socket.socket, file: _HasFileno, offset: int, count: int | None) -> int:
         """Send a part of a file with `os.sendfile`.
@@ -101,10 +188,21 @@ class SendfileMethods(LoopSurface):
 
         A checkpoint.
         """
+
+        async def send(part: memoryview) -> None:
+            await self.sock_sendall(sock, part)
+
+        return await self._sendfile_by_parts(send, file, offset, count)
+
+    async def _sendfile_by_parts(
+        self, send: Callable[[memoryview], Awaitable[None]], file: _Readable, offset: int, count: int | None
+    ) -> int:
+        """Read a part of a file, block by block and on a thread, and send what was read."""
         seek = getattr(file, "seek", None)
         if seek is not None:
             seek(offset)
-        block = memoryview(bytearray(min(count or _BLOCK, _BLOCK)))
+        most = constants.SENDFILE_FALLBACK_READBUFFER_SIZE
+        block = memoryview(bytearray(min(count or most, most)))
         sent = 0
         try:
             while count is None or sent < count:
@@ -112,7 +210,7 @@ class SendfileMethods(LoopSurface):
                 size = await self.run_in_executor(None, file.readinto, part)
                 if not size:
                     break
-                await self.sock_sendall(sock, part[:size])
+                await send(part[:size])
                 sent += size
         finally:
             if sent and seek is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import warnings
-from asyncio import trsock
+from asyncio import constants, trsock
 from typing import TYPE_CHECKING, Any
 
 from . import _tepal
@@ -26,6 +26,7 @@ class SocketTransport(_tepal.StreamTransport):
     then blocks its thread keeps the bytes until it returns to the loop.
     """
 
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
     _given: dict[str, object] | None = None
     _shown: trsock.TransportSocket | None = None
 
@@ -106,6 +107,10 @@ class SocketTransport(_tepal.StreamTransport):
         return bool(self._fact(4, False))
 
     @property
+    def _protocol_paused(self) -> bool:
+        return bool(self._fact(6, False))
+
+    @property
     def _protocol(self) -> asyncio.BaseProtocol | None:
         protocol: asyncio.BaseProtocol | None = self.get_protocol()
         return protocol
@@ -119,7 +124,7 @@ class SocketTransport(_tepal.StreamTransport):
         facts = self._facts()
         if facts is None:
             return "<tepal.SocketTransport unconnected>"
-        fileno, paused, closing, _, _, buffered = facts
+        fileno, paused, closing, _, _, buffered, _ = facts
         state = "closed" if fileno == -1 else "closing" if closing else "open"
         reading = "paused" if paused or closing else "polling"
         writing = "polling" if buffered else "idle"

@@ -14,7 +14,7 @@ _UNTIL_THEN = "Until it does, run this part of the program on asyncio's own loop
 
 
 class UnsupportedMethods(LoopSurface):
-    """Datagrams, pipes, subprocesses, TLS and ``sendfile`` on transports."""
+    """Datagrams, pipes, subprocesses and TLS."""
 
     __slots__ = ()
 
@@ -65,14 +65,6 @@ class UnsupportedMethods(LoopSurface):
             NotImplementedError: Always.
         """
         raise _not_yet("TLS (start_tls)")
-
-    async def sendfile(self, *args: object, **kwargs: object) -> NoReturn:
-        """Not supported yet; ``sock_sendfile`` on a plain socket is.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise _not_yet("sendfile() on a transport (sock_sendfile() on a plain socket is there)")
 
 
 def refuse_tls(ssl: object) -> None:

@@ -9,6 +9,7 @@ import socket
 import warnings
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +94,30 @@ def test_a_connection_with_a_buffer_that_was_never_sent(
         return refs(transport, protocol, payload)
 
     assert_collected(*loop.run_until_complete(main()))
+
+
+def test_a_file_that_was_never_sent(
+    loop: asyncio.AbstractEventLoop, assert_collected: Collected, tmp_path: Path
+) -> None:
+    """The transport keeps the future of a sending that goes on, and who waits for that keeps the transport."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(1 << 22))
+
+    async def main() -> Refs:
+        transport, protocol, peer = await connected()
+        with path.open("rb") as file:
+            done = loop.create_future()
+            done.add_done_callback(lambda _, kept=transport: None)  # type: ignore[misc]
+            transport._start_file(file.fileno(), 0, None, done)
+            assert not done.done()
+        peer.close()
+        return refs(transport, protocol, done)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        found = loop.run_until_complete(main())
+        loop.close()
+        assert_collected(*found)
 
 
 def test_an_open_connection_of_a_closed_loop_warns_and_closes(assert_collected: Collected) -> None:

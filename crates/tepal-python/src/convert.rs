@@ -92,3 +92,19 @@ pub(crate) fn set_result_unless_done(
     }
     Ok(())
 }
+
+/// Gives a future an exception unless somebody was faster.
+///
+/// # Errors
+///
+/// What a foreign future raises.
+pub(crate) fn set_exception_unless_done(
+    future: &Bound<'_, PyAny>,
+    error: &Bound<'_, pyo3::exceptions::PyBaseException>,
+) -> PyResult<()> {
+    let py = future.py();
+    if !future.call_method0(names::done(py))?.is_truthy()? {
+        future.call_method1(names::set_exception(py), (error,))?;
+    }
+    Ok(())
+}

@@ -23,6 +23,7 @@ names! {
     get_buffer,
     pause_writing,
     resume_writing,
+    set_exception,
     set_result,
     time,
 }

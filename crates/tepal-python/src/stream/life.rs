@@ -6,7 +6,7 @@
 use super::StreamJob;
 use super::read::is_buffered;
 use super::state::{Parts, Socket, Stream, with};
-use super::write;
+use super::{file, write};
 use crate::errors;
 use crate::event_loop::{Driver, Job, Loop, Source};
 use crate::names;
@@ -51,6 +51,7 @@ pub(crate) fn open<'py>(
         error: None,
         queue: WriteQueue::new(),
         flow: FlowControl::new(),
+        file: None,
         peer: parts.peer,
         local: None,
         lost_writes: 0,
@@ -318,8 +319,9 @@ pub(super) fn lose(driver: &mut Driver<'_, '_>, stream: &Bound<'_, PyAny>) -> Py
             }
         }
     };
+    let told = file::break_off(stream);
     let closed = close_socket(driver.event_loop, stream);
-    outcome.and(closed)
+    outcome.and(told).and(closed)
 }
 
 /// Closes the socket, tells the server, and lets go of the protocol.

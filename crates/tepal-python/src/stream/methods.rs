@@ -1,7 +1,7 @@
 //! `StreamTransport` as Python sees it: the type and its method table.
 
 use super::state::{Body, OFFSET, Socket, body, with};
-use super::{life, read, write};
+use super::{file, life, read, write};
 use crate::convert;
 use crate::owned::Owned;
 use crate::raw::method_table::{descriptor, method, nothing, plain, value, with_argument};
@@ -14,6 +14,7 @@ use pyo3::{PyResult, Python, ffi};
 use std::ffi::{c_int, c_void};
 use std::os::fd::IntoRawFd;
 use std::sync::atomic::Ordering::Relaxed;
+use tepal_core::transport::FilePart;
 use tepal_sys::socket;
 
 with_argument!(py_write, |py, stream, data| nothing(
@@ -138,10 +139,30 @@ plain!(py_facts, |py, stream| {
             u32::from(flags.lost) + state.lost_writes,
             flags.write_ended,
             state.queue.buffered(),
+            state.flow.is_paused(),
         )
     });
     value(py, facts)
 });
+
+/// `_start_file(file, offset, count, future)`: `tepal._sendfile` calls it.
+unsafe extern "C" fn py_start_file(object: Object, arguments: Object) -> Object {
+    enter(|py| {
+        // SAFETY: METH_VARARGS passes a tuple.
+        let (stream, arguments) = unsafe {
+            (
+                Bound::ref_from_ptr(py, &object),
+                Bound::ref_from_ptr(py, &arguments).cast_unchecked::<PyTuple>(),
+            )
+        };
+        let (source, offset, count, done) = arguments.extract()?;
+        nothing(
+            py,
+            file::start(stream, source, FilePart::new(offset, count), done),
+        )
+    })
+}
+plain!(py_end_file, |py, stream| value(py, file::end(stream)));
 
 plain!(py_close_socket, |py, stream| nothing(
     py,
@@ -303,6 +324,10 @@ unsafe extern "C" fn traverse(
             state.event_loop.as_ptr(),
             state.context.as_ptr()
         );
+        let told = state.file.as_ref().and_then(|file| file.done.as_ref());
+        if let Some(future) = told {
+            visit!(visitor, argument, future.as_ptr());
+        }
         let optional = [&state.protocol, &state.server, &state.error, &state.waiter];
         for object in optional.into_iter().flatten() {
             visit!(visitor, argument, object.as_ptr());
@@ -322,7 +347,7 @@ unsafe extern "C" fn clear_for_collector(object: Object) -> c_int {
     0
 }
 
-static mut METHODS: [ffi::PyMethodDef; 23] = [
+static mut METHODS: [ffi::PyMethodDef; 25] = [
     method(
         c"write",
         py_write,
@@ -444,6 +469,18 @@ static mut METHODS: [ffi::PyMethodDef; 23] = [
         c"Close the socket of a transport that was dropped open.",
     ),
     method(
+        c"_start_file",
+        py_start_file,
+        ffi::METH_VARARGS,
+        c"Send a part of a file once what was written has left; the future is told when that is done or has failed.",
+    ),
+    method(
+        c"_end_file",
+        py_end_file,
+        ffi::METH_NOARGS,
+        c"Send no more of the file; how many bytes of it were sent.",
+    ),
+    method(
         c"_fatal_error",
         py_fatal_error,
         ffi::METH_VARARGS,
@@ -453,7 +490,7 @@ static mut METHODS: [ffi::PyMethodDef; 23] = [
         c"_facts",
         py_facts,
         ffi::METH_NOARGS,
-        c"(fileno, paused, closing, conn_lost, eof, buffered)",
+        c"(fileno, paused, closing, conn_lost, eof, buffered, protocol_paused)",
     ),
     // SAFETY: a table ends with a zeroed entry.
     unsafe { std::mem::zeroed() },

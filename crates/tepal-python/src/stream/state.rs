@@ -1,5 +1,6 @@
 //! What a stream knows.
 
+use super::file::Sending;
 use crate::event_loop::Loop;
 use crate::owned::Owned;
 use crate::raw::{Object, native_type};
@@ -75,11 +76,21 @@ pub(crate) struct Stream {
     pub(super) error: Option<Py<PyAny>>,
     pub(super) queue: WriteQueue<Chunk>,
     pub(super) flow: FlowControl,
+    /// The file that `sendfile` sends. It begins when the queue is empty, and refuses writes as long as it is here.
+    pub(super) file: Option<Box<Sending>>,
     pub(super) peer: Option<Address>,
     pub(super) local: Option<Address>,
     /// Writes after the connection was lost; above a threshold each is logged.
     pub(super) lost_writes: u32,
     pub(super) flags: Flags,
+}
+
+impl Stream {
+    /// Whether `write` would raise: after `write_eof`, and while a file is being sent.
+    #[inline]
+    pub(super) fn refuses_writes(&self) -> bool {
+        self.flags.write_ended || self.file.is_some()
+    }
 }
 
 /// Yes-or-no facts of a stream.

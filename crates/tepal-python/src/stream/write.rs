@@ -4,8 +4,8 @@
 //! more waits than [`SOON`] or than the high mark. Outside jobs bytes leave at once. A program that writes and then
 //! blocks its own thread keeps the bytes until it returns to the loop (DESIGN.md, "gathered writes").
 
-use super::life;
 use super::state::{Chunk, Stream, with};
+use super::{file, life};
 use crate::convert;
 use crate::errors;
 use crate::event_loop::Driver;
@@ -33,10 +33,8 @@ const SILENT_WRITES: u32 = 5;
 #[inline]
 pub(super) fn write(stream: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let bytes = convert::written(data)?;
-    if with(stream, |_, state| state.flags.write_ended) == Some(true) {
-        return Err(PyRuntimeError::new_err(
-            "Cannot call write() after write_eof()",
-        ));
+    if with(stream, |_, state| state.refuses_writes()) == Some(true) {
+        return Err(refused(stream, "write"));
     }
     if bytes.as_bytes().is_empty() {
         return Ok(());
@@ -51,10 +49,8 @@ pub(super) fn write(stream: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyRes
 ///
 /// As [`write`], and what iterating raises; what came before an error is written.
 pub(super) fn write_lines(stream: &Bound<'_, PyAny>, chunks: &Bound<'_, PyAny>) -> PyResult<()> {
-    if with(stream, |_, state| state.flags.write_ended) == Some(true) {
-        return Err(PyRuntimeError::new_err(
-            "Cannot call writelines() after write_eof()",
-        ));
+    if with(stream, |_, state| state.refuses_writes()) == Some(true) {
+        return Err(refused(stream, "writelines"));
     }
     for chunk in chunks.try_iter()? {
         let bytes = convert::written(&chunk?)?;
@@ -63,6 +59,17 @@ pub(super) fn write_lines(stream: &Bound<'_, PyAny>, chunks: &Bound<'_, PyAny>) 
         }
     }
     settle(stream)
+}
+
+/// Why `method` cannot write.
+#[cold]
+fn refused(stream: &Bound<'_, PyAny>, method: &str) -> PyErr {
+    let ended = with(stream, |_, state| state.flags.write_ended) == Some(true);
+    PyRuntimeError::new_err(if ended {
+        format!("Cannot call {method}() after write_eof()")
+    } else {
+        format!("unable to {method}; sendfile is in progress")
+    })
 }
 
 /// Queues a chunk; a lost connection swallows it, as asyncio does.
@@ -216,7 +223,7 @@ impl Finished {
 }
 
 /// Asks the reactor for writability when the kernel's buffer is first full; edges come by themselves from then on.
-fn watch_writing(stream: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(super) fn watch_writing(stream: &Bound<'_, PyAny>) -> PyResult<()> {
     let ask = with(stream, |py, state| {
         let flags = &mut state.flags;
         let token = state.token?;
@@ -265,7 +272,7 @@ pub(super) fn handle_writable(
         }
         settled => settled,
     };
-    resumed.and(settled)
+    resumed.and(settled).and(file::advance(stream))
 }
 
 /// Tells the protocol to pause when too much waits.

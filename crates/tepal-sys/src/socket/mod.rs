@@ -82,6 +82,40 @@ pub fn send_gather<'bytes>(
     })
 }
 
+/// Sends up to `count` bytes of a file, from `offset` on, without their passing through this process; the number of
+/// bytes taken (0 at the end of the file), or `None` when the socket would block. The file's own position does not move.
+///
+/// # Errors
+///
+/// What sendfile(2) gives: as [`send`] for the socket, `EINVAL` for a file that cannot be sent so.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn send_file(
+    fd: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    count: usize,
+) -> Attempt<usize> {
+    attempt(|| {
+        let mut offset = offset;
+        rustix::fs::sendfile(fd, file, Some(&mut offset), count)
+    })
+}
+
+/// Sending a file without its bytes passing through this process.
+///
+/// # Errors
+///
+/// `ENOSYS`, always: each of the other systems has a call of its own shape, and none is used yet.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn send_file(
+    _fd: BorrowedFd<'_>,
+    _file: BorrowedFd<'_>,
+    _offset: u64,
+    _count: usize,
+) -> Attempt<usize> {
+    Err(Errno::NOSYS.into())
+}
+
 /// Takes a connection that waits at a listening socket, non-blocking and close-on-exec, with its peer's address.
 ///
 /// # Errors
@@ -186,6 +220,38 @@ mod tests {
     use super::*;
     use rustix::net::{AddressFamily, SocketType, socketpair};
     use std::os::fd::AsFd;
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_file_is_sent_from_where_it_is_asked_for() {
+        use std::io::Write;
+        let (near, far) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::NONBLOCK,
+            None,
+        )
+        .unwrap();
+        let (sent, empty) = (std::env::temp_dir(), &mut [MaybeUninit::uninit(); 100]);
+        let path = sent.join(format!("tepal-send-file-{}", std::process::id()));
+        let mut file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
+        std::fs::remove_file(&path).unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let send = |offset, count| send_file(near.as_fd(), file.as_fd(), offset, count).unwrap();
+        assert_eq!(send(2, 3), Some(3));
+        assert_eq!(send(8, 100), Some(2));
+        assert_eq!(send(10, 100), Some(0));
+        assert_eq!(receive(far.as_fd(), empty).unwrap(), Some(5));
+        while send(0, 10).is_some() {}
+        drop(far);
+        let broken = send_file(near.as_fd(), file.as_fd(), 0, 10).unwrap_err();
+        assert_eq!(broken.kind(), io::ErrorKind::BrokenPipe);
+    }
 
     #[test]
     fn what_is_gathered_arrives_in_order() {
