@@ -8,11 +8,13 @@ from pathlib import Path
 
 from benches import goals, load, loops, machine, record, report
 from benches.families import all_families
-from benches.loops import FLOOR, NAMES, Found
+from benches.loops import FLOOR, LAYERS, NAMES, Found
 from benches.model import MeasureError, Plan, Results
 from benches.processes import raise_priority
 from benches.run import run, select
 from benches.verdict import lines
+
+COLUMNS = (*NAMES, *LAYERS, FLOOR)
 
 
 def main() -> int:
@@ -43,7 +45,9 @@ def main() -> int:
             )
             chosen.remove((family, cases))
 
-    wanted = options.loops or [*NAMES, FLOOR]
+    # Whom no chosen row would show need not be here.
+    extras = {name for family, _ in chosen for name in family.extras}
+    wanted = [name for name in options.loops or COLUMNS if name in NAMES or name in extras]
     found = [loops.find(name) for name in wanted if name != FLOOR]
     columns = [loop.name for loop in found if loop.version] + ([FLOOR] if FLOOR in wanted else [])
     _warn(found)
@@ -92,7 +96,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--loops",
         type=lambda text: text.split(","),
-        help=f"which of {','.join((*NAMES, FLOOR))}; all that are installed",
+        help=f"which of {','.join(COLUMNS)}; all that are installed",
     )
     parser.add_argument(
         "--quick",
@@ -106,7 +110,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--list", action="store_true", help="print the names of all rows")
     options = parser.parse_args()
-    unknown = set(options.loops or ()) - {*NAMES, FLOOR}
+    unknown = set(options.loops or ()) - {*COLUMNS}
     if unknown:
         parser.error(f"no loop is called {', '.join(sorted(unknown))}")
     return options

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from benches.loops import FLOOR, SUBJECT
+from benches.loops import FLOOR, LAYERS, SUBJECT
 from benches.verdict import Line
 
 #: For a line, the worst allowed cost; None when what it is compared with was not measured.
@@ -28,11 +28,11 @@ class Goal:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a goal stands: which of its rows were compared, and which missed it, with cost by limit."""
+    """How a goal stands: which of its rows were compared, and which missed it, with cost by limit; None: tepal failed."""
 
     goal: Goal
     compared: int
-    missed: dict[str, float]
+    missed: dict[str, float | None]
 
 
 def judge(lines: Sequence[Line]) -> list[Outcome]:
@@ -41,16 +41,19 @@ def judge(lines: Sequence[Line]) -> list[Outcome]:
     outcomes = []
     for goal in GOALS:
         compared = 0
-        missed = {}
+        missed: dict[str, float | None] = {}
         for line in lines:
-            if SUBJECT not in line.medians or not any(fnmatchcase(line.row.id, pattern) for pattern in goal.patterns):
+            if not any(fnmatchcase(line.row.id, pattern) for pattern in goal.patterns):
                 continue
             limit = goal.limit(line, by_id)
-            if limit is None:
+            if limit is None or SUBJECT not in line.medians.keys() | line.errors.keys():
                 continue
             compared += 1
-            if line.cost(SUBJECT) > limit:
-                missed[line.row.id] = line.cost(SUBJECT) / limit
+            if SUBJECT not in line.medians:
+                missed[line.row.id] = None
+            elif line.cost(SUBJECT) > limit:
+                # Where nothing is allowed, any is too much, and there is no factor to tell.
+                missed[line.row.id] = line.cost(SUBJECT) / limit if limit else 1.0
         if compared:
             outcomes.append(Outcome(goal, compared, missed))
     return outcomes
@@ -62,6 +65,13 @@ def _than(loop: str, factor: float) -> Limit:
 
 def _than_best(factor: float) -> Limit:
     return lambda line, _: factor * line.cost(line.best_rival) if line.best_rival else None
+
+
+def _than_layers(factor: float) -> Limit:
+    def limit(line: Line, _: dict[str, Line]) -> float | None:
+        return min((factor * line.cost(name) for name in LAYERS if name in line.medians), default=None)
+
+    return limit
 
 
 def _above_floor(micros: float) -> Limit:
@@ -113,6 +123,24 @@ GOALS = (
     Goal(
         "threadsafe: no more than the best rival",
         ("micro/threadsafe_*",),
+        _than_best(1.0),
+    ),
+    Goal(
+        "TLS echo of 1 KiB and 100 KiB: no more CPU per request than aiofastnet, on whichever loop",
+        ("tls/*/1KiB/*", "tls/*/100KiB/*"),
+        _than_layers(1.0),
+    ),
+    Goal(
+        "TLS handshakes per second of processor: at least 1.1 × uvloop's",
+        ("handshake/*",),
+        _than("uvloop", 1 / 1.1),
+    ),
+    Goal("spawn from a small heap: at most 0.25 × uvloop", ("spawn/small",), _than("uvloop", 0.25)),
+    Goal("spawn from a heap of 1.5 GB: at most 0.05 × uvloop", ("spawn/large",), _than("uvloop", 0.05)),
+    Goal("UDP echo: no more CPU per datagram than any rival", ("udp/*",), _than_best(1.0)),
+    Goal(
+        "TLS, HTTPS, UDP, files, processes, pipes, literals: no row lost",
+        ("tls/*", "handshake/*", "https/*", "udp/*", "sendfile/*", "spawn/*", "pipe/*", "getaddrinfo/*"),
         _than_best(1.0),
     ),
     Goal(

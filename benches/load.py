@@ -8,11 +8,14 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from benches.loops import ROOT
 from benches.model import MeasureError, Metrics
-from benches.processes import LOAD_CORE, ROOT, TEST_CORE, Child
+from benches.processes import LOAD_CORE, TEST_CORE, Child
 
+#: What the client is told beside mode and port: words without their dashes, and what follows each.
+Options = Mapping[str, float | str]
 #: A closed connection is still on its way to the server when the client is done; the server's work for it counts too.
 _SETTLE = 0.02
 
@@ -45,24 +48,31 @@ def binary() -> str:
     raise MeasureError("the load generator did not build")
 
 
-def floor(parts: int) -> Child:
+def floor(mode: str, parts: int) -> Child:
     """Starts the bare server; its first line is its port."""
-    return Child([binary(), "floor", "--parts", str(parts)], TEST_CORE)
+    return Child([binary(), mode, "--parts", str(parts)], TEST_CORE)
 
 
-def client(mode: str, port: int, options: dict[str, float]) -> Child:
+def client(mode: str, port: int, options: Options) -> Child:
     """Starts a client against the port; it says ``ready`` when it is warm."""
     words: Iterable[str] = (word for name, value in options.items() for word in (f"--{name}", str(value)))
     return Child([binary(), mode, "--port", str(port), *words], LOAD_CORE)
 
 
-def run(server: Child, mode: str, port: int, options: dict[str, float]) -> Metrics:
-    """Drives a server, and adds what it cost: ``cpu_us`` per request, ``per_second``, ``reads_per_answer``."""
+def run(server: Child, mode: str, port: int, options: Options) -> Metrics:
+    """Drives a server, and adds what it cost: ``cpu_us`` per request, ``per_second``, ``reads_per_answer``.
+
+    Raises:
+        MeasureError: The client did not get what it asked for. A server that ended over it says why.
+    """
     with client(mode, port, options) as load:
-        load.read_line()
-        before = server.cpu_seconds()
-        load.write_line()
-        metrics = load.read_metrics()
+        try:
+            load.read_line()
+            before = server.cpu_seconds()
+            load.write_line()
+            metrics = load.read_metrics()
+        except (MeasureError, OSError) as error:
+            raise MeasureError(server.ended() or str(error)) from error
         time.sleep(_SETTLE)
         spent = server.cpu_seconds() - before
     requests = metrics["requests"]
@@ -71,4 +81,5 @@ def run(server: Child, mode: str, port: int, options: dict[str, float]) -> Metri
     metrics["cpu_us"] = spent / requests * 1e6
     metrics["per_second"] = requests / metrics["seconds"]
     metrics["reads_per_answer"] = metrics.pop("reads") / requests
+    metrics["lost_per_million"] = (lost := metrics.pop("lost")) / (requests + lost) * 1e6
     return metrics

@@ -14,14 +14,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
+ROOT = Path(__file__).resolve().parent.parent
 SUBJECT = "tepal"
 CONTROL = "asyncio"
 #: Not a loop: a bare epoll server in Rust, the least an echo can cost.
 FLOOR = "floor"
 RIVALS = ("uvloop", "rloop", "rsloop", "zuvloop")
 NAMES = (CONTROL, *RIVALS, SUBJECT)
+#: No loops either: transports laid over a loop that is there, by the loop under them. They stand in rows of what they replace.
+LAYERS = {"aiofastnet": CONTROL, "aiofastnet-uv": "uvloop"}
+_LAYER = "aiofastnet"
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -37,15 +42,22 @@ class Found:
 
 def factory(name: str) -> LoopFactory:
     """The function that makes a loop of the library called so; every one of them has it under the same name."""
+    if name in LAYERS:
+        layer = importlib.import_module(_LAYER)
+        return cast("LoopFactory", layer.loop_factory(factory(LAYERS[name])))
     return cast("LoopFactory", importlib.import_module(name).new_event_loop)
 
 
 def find(name: str) -> Found:
     """Tries a loop out in another process."""
-    program = f"import {name}, asyncio; l = {name}.new_event_loop(); l.run_until_complete(asyncio.sleep(0)); l.close()"
+    program = (
+        "import asyncio, sys; from benches import loops; "
+        "l = loops.factory(sys.argv[1])(); l.run_until_complete(asyncio.sleep(0)); l.close()"
+    )
     try:
         done = subprocess.run(
-            [sys.executable, "-c", program],
+            [sys.executable, "-c", program, name],
+            cwd=ROOT,
             capture_output=True,
             text=True,
             timeout=30,
@@ -62,6 +74,12 @@ def find(name: str) -> Found:
 def _version(name: str) -> str:
     if name == CONTROL:
         return platform.python_version()
+    if name in LAYERS:
+        return f"{_distribution(_LAYER)} on {LAYERS[name]} {_version(LAYERS[name])}"
+    return _distribution(name)
+
+
+def _distribution(name: str) -> str:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import re
+import ssl
 import subprocess
 import sys
 import sysconfig
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benches.loops import ROOT
 from benches.model import Plan
-from benches.processes import ROOT
 
 
 def describe(plan: Plan, arguments: list[str]) -> dict[str, object]:
@@ -26,6 +27,7 @@ def describe(plan: Plan, arguments: list[str]) -> dict[str, object]:
         + (" free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""),
         "python_build": " ".join(platform.python_build()),
         "compiler": platform.python_compiler(),
+        "openssl": ssl.OPENSSL_VERSION,
         "commit": _commit(),
         "mode": "quick" if plan.quick else "full",
         "rounds": plan.rounds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -53,8 +54,8 @@ class Family(Protocol):
     """Cases that share a way of being run."""
 
     @property
-    def has_floor(self) -> bool:
-        """Whether the bare server can stand beside the loops here."""
+    def extras(self) -> Collection[str]:
+        """What stands beside the loops here: the floor, and layers of which the rows measure what they replace."""
 
     @property
     def missing(self) -> str | None:

@@ -19,6 +19,8 @@ _COLOURS = {
     "rloop": "#7570b3",
     "rsloop": "#1b9e77",
     "zuvloop": "#e7298a",
+    "aiofastnet": "#1f78b4",
+    "aiofastnet-uv": "#a6761d",
     "tepal": "#c8102e",
     "floor": "#222222",
 }
@@ -49,7 +51,7 @@ def _frame(columns: Sequence[str], base: str, title: str, height: int) -> Iterat
     legend = f"cost as a multiple of {base}'s, logarithmic; right of the line {base} is cheaper"
     yield f'<text x="10" y="37" fill="#555">{legend}</text>'
     for index, name in enumerate(columns):
-        x = float(_LABELS + 90 * index)
+        x = float(20 + 95 * index)
         yield f'<circle cx="{x}" cy="50" r="4" fill="{_COLOURS.get(name, "#000")}"/><text x="{x + 8}" y="54">{escape(name)}</text>'
     for tick in _TICKS:
         x = _x(tick)

@@ -20,14 +20,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
+from benches.loops import ROOT
 from benches.model import MeasureError, Metrics
 
-ROOT = Path(__file__).resolve().parent.parent
 _CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 #: The programs under test have one core to themselves, the load comes from another.
 TEST_CORE = _CORES[-1] if len(_CORES) > 1 else None
 LOAD_CORE = _CORES[0] if len(_CORES) > 1 else None
 _PATIENCE = 60.0
+_MOMENT = 0.5
 
 
 def file_limit() -> int:
@@ -51,7 +52,7 @@ class Child:
     """A process with a line-wise conversation, killed at the end of its block."""
 
     def __init__(self, command: list[str], core: int | None) -> None:
-        self._name = " ".join(Path(word).name for word in command[:1]) + " " + " ".join(command[1:])
+        self._name = " ".join(Path(word).name if word.startswith("/") else word for word in command)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         with pinned(core):
             self._process = subprocess.Popen(
@@ -125,6 +126,14 @@ class Child:
         with contextlib.suppress(BrokenPipeError):  # The next read_line says what happened.
             stdin.write(b"\n")
             stdin.flush()
+
+    def ended(self) -> str | None:
+        """What it said last, if it has ended, with a moment's patience for one that is about to."""
+        try:
+            self._process.wait(_MOMENT)
+        except subprocess.TimeoutExpired:
+            return None
+        return f"{self._name}: {self._last_words()}"
 
     def _last_words(self) -> str:
         self._errors.seek(0)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 from benches.goals import Outcome
-from benches.loops import Found
+from benches.loops import NAMES, Found
 from benches.verdict import Line
 
 _COLUMN = 10
+_GAP = 2
+#: An id of so many words names an interface in its second, and each interface is a block of its own.
+_DEEP = 3
 #: Rows named under a missed goal; lost rows are all listed above it anyway.
 _SHOWN = 6
 
@@ -42,20 +47,27 @@ def _header(header: dict[str, object], loops: Sequence[Found]) -> Iterator[str]:
 
 
 def _table(columns: Sequence[str], lines: Sequence[Line]) -> Iterator[str]:
-    width = max((len(line.row.id) for line in lines), default=0) + 2
-    group = None
-    for line in lines:
-        this = (
-            line.case.id.rpartition("/")[0] if line.case.id.count("/") == 1 else "/".join(line.case.id.split("/")[:2])
-        )
-        if this != group:
-            group = this
-            yield ""
-            yield (" " * width + "".join(f"{name:>{_COLUMN}}" for name in columns) + "   tepal / best rival")
-        cells = "".join(f"{_cell(line, name):>{_COLUMN}}" for name in columns)
-        yield f"{line.row.id:<{width}}{cells}   {_ratio(line):<22}{line.row.unit}{' ↑' if line.row.better == 'higher' else ''}"
+    width = max((len(line.row.id) for line in lines), default=0) + _GAP
+    for _, members in itertools.groupby(lines, _group):
+        group = list(members)
+        # A layer or the floor has no column where it has no part.
+        shown = {
+            name: max(_COLUMN, len(name) + _GAP)
+            for name in columns
+            if name in NAMES or any(name in line.medians or name in line.errors for line in group)
+        }
+        yield ""
+        yield (" " * width + "".join(f"{name:>{size}}" for name, size in shown.items()) + "   tepal / best rival")
+        for line in group:
+            cells = "".join(f"{_cell(line, name):>{size}}" for name, size in shown.items())
+            yield f"{line.row.id:<{width}}{cells}   {_ratio(line):<26}{line.row.unit}{' ↑' if line.row.better == 'higher' else ''}"
     yield ""
     yield "Medians of all rounds. The ratio is of costs: below 1, tepal is ahead. ↑: more is better (its ratio is inverted)."
+
+
+def _group(line: Line) -> str:
+    words = line.case.id.split("/")
+    return words[0] if len(words) < _DEEP else "/".join(words[:2])
 
 
 def _cell(line: Line, loop: str) -> str:
@@ -88,9 +100,9 @@ def _goals(goals: Sequence[Outcome]) -> Iterator[str]:
     for outcome in goals:
         state = f"missed in {len(outcome.missed)} of {outcome.compared}" if outcome.missed else "met"
         yield f"  {state:<18} {outcome.goal.text}"
-        worst = sorted(outcome.missed.items(), key=lambda item: -item[1])
+        worst = sorted(outcome.missed.items(), key=lambda item: -(item[1] or math.inf))
         for row, factor in worst[:_SHOWN]:
-            yield f"  {'':<18}   {row}: {factor:.2f} × what was allowed"
+            yield f"  {'':<18}   {row}: {f'{factor:.2f} × what was allowed' if factor else 'tepal failed'}"
         if len(worst) > _SHOWN:
             yield f"  {'':<18}   and {len(worst) - _SHOWN} more, all in the JSON"
 

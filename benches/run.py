@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from benches.loops import FLOOR
+from benches.loops import NAMES
 from benches.model import Case, Family, MeasureError, Plan, Results, Session
 
 
@@ -76,7 +76,9 @@ def run(
     results: Results,
 ) -> None:
     """Measures everything; what fails is noted in the results."""
-    per_family = {id(family): [name for name in loops if name != FLOOR or family.has_floor] for family, _ in chosen}
+    per_family = {
+        id(family): [name for name in loops if name in NAMES or name in family.extras] for family, _ in chosen
+    }
     progress = Progress(sum(len(cases) * len(per_family[id(family)]) for family, cases in chosen) * plan.rounds)
     try:
         for family, cases in chosen:

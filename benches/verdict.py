@@ -26,7 +26,7 @@ class Line:
 
     @property
     def ratio(self) -> float | None:
-        """tepal's cost by the best rival's: below one, tepal is ahead. A rate costs its inverse."""
+        """tepal's cost by the best rival's: below one, tepal is ahead. A rate costs its inverse; nothing has no multiple."""
         best = self.best_rival
         if best is None or SUBJECT not in self.medians or not self.cost(best):
             return None
@@ -35,9 +35,12 @@ class Line:
     @property
     def lost(self) -> bool:
         """Whether a rival is ahead, or tepal has no number where one has."""
-        if self.ratio is not None:
-            return self.ratio > 1
-        return SUBJECT in self.errors and self.best_rival is not None
+        best = self.best_rival
+        if best is None:
+            return False
+        if SUBJECT in self.medians:
+            return self.cost(SUBJECT) > self.cost(best)
+        return SUBJECT in self.errors
 
     def cost(self, loop: str) -> float:
         """The loop's number such that less is better."""

@@ -18,7 +18,7 @@ _CONNECTIONS = 5000
 class Idle:
     """Memory per idle connection, through a protocol and through streams."""
 
-    has_floor = False
+    extras = ()
 
     @property
     def missing(self) -> str | None:

@@ -3,46 +3,65 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from benches.micro import CASES
+from benches.loops import LAYERS
+from benches.micro import MICRO, names, pipes, spawning
+from benches.micro._case import Cases
 from benches.model import Case, Metrics, Plan, Row
 from benches.processes import TEST_CORE, python
 
 _QUICK_SCALE = 0.25
+_NANOS = {"ns": 1, "us": 1e3, "ms": 1e6}
+_SIGNS = {"ns": "ns", "us": "µs", "ms": "ms"}
 
 
 class Micro:
-    """Everything in ``benches.micro``."""
+    """The cases of ``benches.micro`` that share a unit."""
 
-    has_floor = False
     missing = None
 
+    def __init__(self, cases: Cases, *, layers: bool = False) -> None:
+        self.extras: Collection[str] = list(LAYERS) if layers else []
+        self._cases = cases
+
     def cases(self, *, quick: bool) -> list[Case]:
-        return [_case(name, threads=case.threads) for name, case in CASES.items()]
+        return [self._case(name) for name, case in self._cases.items() if case.quick or not quick]
+
+    def _case(self, name: str) -> Case:
+        unit, what = self._cases.unit, self._cases.what
+        rows = [Row(name, f"cpu_{unit}", f"{_SIGNS[unit]} CPU / {what}")]
+        if self._cases[name].helped:
+            # Here the wait is what the user feels, and a loop could buy processor time with it.
+            rows.append(Row(f"{name}/wall", f"wall_{unit}", f"{_SIGNS[unit]} wall / {what}"))
+        return Case(name, tuple(rows))
 
     @contextlib.contextmanager
     def open(self, plan: Plan) -> Iterator[MicroSession]:
-        yield MicroSession(_QUICK_SCALE if plan.quick else 1.0)
+        yield MicroSession(self._cases, _QUICK_SCALE if plan.quick else 1.0)
 
 
 class MicroSession:
     """Starts a process for each measurement; nothing is kept between them."""
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, cases: Cases, scale: float) -> None:
+        self._cases = cases
         self._scale = scale
 
     def measure(self, case: Case, loop: str) -> Metrics:
-        name = case.id.partition("/")[2]
-        # Threads that hand work to each other are meant to have more than one core.
-        core = None if CASES[name].threads else TEST_CORE
-        with python("benches.micro", loop, name, str(self._scale), core=core) as program:
-            return program.read_metrics()
+        # Those who hand work to each other are meant to have more than one core.
+        core = None if self._cases[case.id].helped else TEST_CORE
+        with python("benches.micro", loop, case.id, str(self._scale), core=core) as program:
+            metrics = program.read_metrics()
+        unit = self._cases.unit
+        return {f"{name.removesuffix('ns')}{unit}": value / _NANOS[unit] for name, value in metrics.items()}
 
 
-def _case(name: str, *, threads: bool) -> Case:
-    rows = [Row(f"micro/{name}", "cpu_ns", "ns CPU / op")]
-    if threads:
-        # Here the wait is what the user feels, and a loop could buy processor time with it.
-        rows.append(Row(f"micro/{name}/wall", "wall_ns", "ns wall / op"))
-    return Case(f"micro/{name}", tuple(rows))
+def micro_families() -> list[Micro]:
+    """The loop's own operations."""
+    return [Micro(MICRO)]
+
+
+def system_families() -> list[Micro]:
+    """What a loop asks of the system: processes, pipes, names."""
+    return [Micro(spawning), Micro(pipes, layers=True), Micro(names)]

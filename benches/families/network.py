@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from benches import load
+from benches import certificates, load
 from benches.families.served import Servers
-from benches.loops import FLOOR
+from benches.loops import FLOOR, LAYERS
 from benches.model import Case, Metrics, Plan, Row
 from benches.processes import TEST_CORE, Child, python
 
@@ -25,32 +26,45 @@ _QUICK = {("64B", 1), ("64B", 10), ("1KiB", 10), ("100KiB", 10)}
 
 @dataclass(frozen=True)
 class Exchange:
-    """What one case asks of its server."""
+    """What one case asks of its server: the client's mode, and its options but for how long."""
 
     case: Case
     mode: str
-    size: int
-    connections: int
+    options: Mapping[str, float]
     quick: bool
 
 
 class Network:
-    """One kind of server in all its cells."""
+    """One kind of server in all its cells.
+
+    Args:
+        module: The server, in ``benches.servers``.
+        exchanges: The cells.
+        parts: How many writes make an answer.
+        floor: The load generator's mode that is the bare server here, if there is one.
+        layers: Whether the layers replace what is measured.
+        key: The kind of key with which all of it is encrypted, if it is.
+        file: Makes or finds what the server is to send, if it sends a file.
+    """
 
     def __init__(
         self,
-        prefix: str,
         module: str,
         exchanges: Sequence[Exchange],
         *,
         parts: int = 1,
-        has_floor: bool = False,
+        floor: str | None = None,
+        layers: bool = False,
+        key: str | None = None,
+        file: Callable[[], Path] | None = None,
     ) -> None:
-        self.missing = None
-        self.has_floor = has_floor
-        self._prefix = prefix
+        self.extras: Collection[str] = [*([FLOOR] if floor else []), *(LAYERS if layers else [])]
+        self.missing = certificates.missing() if key else None
         self._module = module
         self._parts = parts
+        self._floor = floor
+        self._key = key
+        self._file = file
         self._exchanges = {exchange.case.id: exchange for exchange in exchanges}
 
     def cases(self, *, quick: bool) -> list[Case]:
@@ -58,34 +72,42 @@ class Network:
 
     @contextlib.contextmanager
     def open(self, plan: Plan) -> Iterator[NetworkSession]:
+        options: dict[str, float | str] = {"parts": self._parts}
+        if self._key:
+            options["certificate"] = str(certificates.certificate(self._key))
         with contextlib.ExitStack() as stack:
-            yield NetworkSession(self._exchanges, Servers(self._start, stack), self._parts, plan)
+            yield NetworkSession(self._exchanges, Servers(self._start, stack), options, plan)
 
     def _start(self, loop: str) -> Child:
         if loop == FLOOR:
-            return load.floor(self._parts)
-        return python(f"benches.servers.{self._module}", loop, core=TEST_CORE)
+            assert self._floor is not None
+            return load.floor(self._floor, self._parts)
+        words = [str(certificates.certificate(self._key))] if self._key else []
+        words += [str(self._file())] if self._file else []
+        return python(f"benches.servers.{self._module}", loop, *words, core=TEST_CORE)
 
 
 class NetworkSession:
     """One round with its servers."""
 
-    def __init__(self, exchanges: dict[str, Exchange], servers: Servers, parts: int, plan: Plan) -> None:
+    def __init__(
+        self,
+        exchanges: Mapping[str, Exchange],
+        servers: Servers,
+        options: load.Options,
+        plan: Plan,
+    ) -> None:
         self._exchanges = exchanges
         self._servers = servers
-        self._parts = parts
-        self._plan = plan
+        self._options = options
+        self._seconds = plan.seconds
 
     def measure(self, case: Case, loop: str) -> Metrics:
         exchange = self._exchanges[case.id]
-        options: dict[str, float] = {
-            "connections": exchange.connections,
-            "size": exchange.size,
-            "parts": self._parts,
-            "seconds": self._plan.seconds,
-        }
+        # A case that counts its requests says so in its own options, and is not timed.
+        limit = {} if "requests" in exchange.options else {"seconds": self._seconds}
         with self._servers.lease(loop) as (server, port):
-            return load.run(server, exchange.mode, port, options)
+            return load.run(server, exchange.mode, port, {**self._options, **exchange.options, **limit})
 
 
 def network_families() -> list[Network]:
@@ -93,50 +115,37 @@ def network_families() -> list[Network]:
     everywhere = [(size, count) for size in SIZES for count in CONNECTIONS]
     small = [(size, count) for size in ("64B", "1KiB") for count in CONNECTIONS]
     return [
-        Network(
-            "echo/protocol",
-            "protocol",
-            _echoes("echo/protocol", everywhere),
-            has_floor=True,
-        ),
-        *(
-            Network(f"echo/{kind}", kind, _echoes(f"echo/{kind}", everywhere))
-            for kind in ("buffered", "streams", "lines", "sock")
-        ),
-        Network(
-            "twice/protocol",
-            "twice",
-            _echoes("twice/protocol", small),
-            parts=2,
-            has_floor=True,
-        ),
-        Network(
-            "oneshot/protocol",
-            "protocol",
-            _oneshots("oneshot/protocol"),
-            has_floor=True,
-        ),
-        Network("oneshot/streams", "streams", _oneshots("oneshot/streams")),
+        Network("protocol", echoes("echo/protocol", everywhere), floor="floor"),
+        *(Network(kind, echoes(f"echo/{kind}", everywhere)) for kind in ("buffered", "streams", "lines", "sock")),
+        Network("twice", echoes("twice/protocol", small), parts=2, floor="floor"),
+        Network("protocol", [oneshot("oneshot/protocol/64B/10")], floor="floor"),
+        Network("streams", [oneshot("oneshot/streams/64B/10")]),
     ]
 
 
-def _echoes(prefix: str, cells: list[tuple[str, int]]) -> list[Exchange]:
+def echoes(
+    prefix: str,
+    cells: Sequence[tuple[str, int]],
+    quick: Collection[tuple[str, int]] = _QUICK,
+    mode: str = "echo",
+) -> list[Exchange]:
+    """The cells of one kind of server: sizes by name, and how many ask at a time."""
     return [
         Exchange(
-            _case(f"{prefix}/{size}/{count}"),
-            "echo",
-            SIZES[size],
-            count,
-            (size, count) in _QUICK,
+            cost_of(f"{prefix}/{size}/{count}", "request"),
+            mode,
+            {"size": SIZES[size], "connections": count},
+            (size, count) in quick,
         )
         for size, count in cells
     ]
 
 
-def _oneshots(prefix: str) -> list[Exchange]:
-    return [Exchange(_case(f"{prefix}/64B/10"), "oneshot", SIZES["64B"], 10, quick=True)]
+def oneshot(name: str, what: str = "connection") -> Exchange:
+    """Ten short lives at any time."""
+    return Exchange(cost_of(name, what), "oneshot", {"size": SIZES["64B"], "connections": 10}, quick=True)
 
 
-def _case(name: str) -> Case:
-    unit = "connection" if name.startswith("oneshot") else "request"
-    return Case(name, (Row(name, "cpu_us", f"µs CPU / {unit}"),))
+def cost_of(name: str, what: str) -> Case:
+    """A case with one row: the server's processor time for each."""
+    return Case(name, (Row(name, "cpu_us", f"µs CPU / {what}"),))

@@ -6,9 +6,11 @@ import contextlib
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from benches import certificates
 from benches.families.served import Servers
+from benches.loops import LAYERS
 from benches.model import Case, MeasureError, Metrics, Plan, Row
 from benches.processes import LOAD_CORE, TEST_CORE, Child, pinned, python
 
@@ -17,21 +19,27 @@ _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
 
 class Programs:
-    """uvicorn and aiohttp, each saying hello."""
+    """uvicorn and aiohttp, each saying hello, in the clear or with a certificate."""
 
-    has_floor = False
+    def __init__(self, prefix: str, key: str | None = None) -> None:
+        # In the clear, an HTTP server's rows are about loops; it is for TLS that the layers are laid.
+        self.extras: Collection[str] = list(LAYERS) if key else []
+        self._prefix = prefix
+        self._key = key
 
     @property
     def missing(self) -> str | None:
-        return None if shutil.which("wrk") else "wrk is not installed"
+        if not shutil.which("wrk"):
+            return "wrk is not installed"
+        return certificates.missing() if self._key else None
 
     def cases(self, *, quick: bool) -> list[Case]:
         return [
             Case(
-                f"program/{name}",
+                f"{self._prefix}/{name}",
                 (
-                    Row(f"program/{name}", "per_second", "requests / s", "higher"),
-                    Row(f"program/{name}/cpu", "cpu_us", "µs CPU / request"),
+                    Row(f"{self._prefix}/{name}", "per_second", "requests / s", "higher"),
+                    Row(f"{self._prefix}/{name}/cpu", "cpu_us", "µs CPU / request"),
                 ),
             )
             for name in ("uvicorn", "aiohttp")
@@ -39,42 +47,48 @@ class Programs:
 
     @contextlib.contextmanager
     def open(self, plan: Plan) -> Iterator[ProgramSession]:
+        words = [str(certificates.certificate(self._key))] if self._key else []
         with contextlib.ExitStack() as stack:
-            yield ProgramSession(plan, stack)
+            yield ProgramSession("https" if self._key else "http", words, plan, stack)
 
 
 class ProgramSession:
     """One round: a server per program and loop, warmed for a second before it is measured."""
 
-    def __init__(self, plan: Plan, stack: contextlib.ExitStack) -> None:
+    def __init__(self, scheme: str, words: list[str], plan: Plan, stack: contextlib.ExitStack) -> None:
+        self._scheme = scheme
+        self._words = words
         self._seconds = 1 if plan.quick else 2
         self._stack = stack
         self._servers: dict[str, Servers] = {}
 
     def measure(self, case: Case, loop: str) -> Metrics:
         program = case.id.partition("/")[2]
-        servers = self._servers.setdefault(program, Servers(lambda name: _start(program, name), self._stack))
+        servers = self._servers.setdefault(
+            program, Servers(lambda name: _start(program, name, self._words), self._stack)
+        )
         with servers.lease(loop) as (server, port):
-            _wrk(port, 1)
+            url = f"{self._scheme}://127.0.0.1:{port}/"
+            _wrk(url, 1)
             before = server.cpu_seconds()
-            metrics = _wrk(port, self._seconds)
+            metrics = _wrk(url, self._seconds)
             spent = server.cpu_seconds() - before
         metrics["cpu_us"] = spent / metrics["requests"] * 1e6
         return metrics
 
 
-def _start(program: str, loop: str) -> Child:
-    return python(f"benches.servers.hello_{program}", loop, core=TEST_CORE)
+def _start(program: str, loop: str, words: list[str]) -> Child:
+    return python(f"benches.servers.hello_{program}", loop, *words, core=TEST_CORE)
 
 
-def _wrk(port: int, seconds: int) -> Metrics:
+def _wrk(url: str, seconds: int) -> Metrics:
     command = [
         "wrk",
         "-t1",
         f"-c{CONNECTIONS}",
         f"-d{seconds}s",
         "--latency",
-        f"http://127.0.0.1:{port}/",
+        url,
     ]
     with pinned(LOAD_CORE):
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)

@@ -34,7 +34,7 @@ print('{{"cpu_us": %f}}' % ((time.process_time() - before) / 200 * 1e6))
 class Startup:
     """Import time and the life of a loop."""
 
-    has_floor = False
+    extras = ()
     missing = None
 
     def cases(self, *, quick: bool) -> list[Case]:

@@ -10,7 +10,7 @@ from benches.micro._case import Cases, Stopwatch
 threads = Cases()
 
 
-@threads.add("threadsafe_flood", 20_000, threads=True)
+@threads.add("threadsafe_flood", 20_000, helped=True)
 async def threadsafe_flood(count: int, watch: Stopwatch) -> None:
     """A thread that schedules as fast as it can."""
     loop = asyncio.get_running_loop()
@@ -29,7 +29,7 @@ async def threadsafe_flood(count: int, watch: Stopwatch) -> None:
     thread.join()
 
 
-@threads.add("threadsafe_pingpong", 3_000, threads=True)
+@threads.add("threadsafe_pingpong", 3_000, helped=True)
 async def threadsafe_pingpong(count: int, watch: Stopwatch) -> None:
     """A thread that wakes the sleeping loop and waits for its answer, again and again."""
     loop = asyncio.get_running_loop()
@@ -50,7 +50,7 @@ async def threadsafe_pingpong(count: int, watch: Stopwatch) -> None:
     thread.join()
 
 
-@threads.add("run_in_executor", 3_000, threads=True)
+@threads.add("run_in_executor", 3_000, helped=True)
 async def run_in_executor(count: int, watch: Stopwatch) -> None:
     """A call in another thread and back, one after the other."""
     loop = asyncio.get_running_loop()

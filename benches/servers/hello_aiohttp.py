@@ -6,7 +6,7 @@ import socket
 
 from aiohttp import web
 
-from benches.servers._serve import BACKLOG, main
+from benches.servers._serve import BACKLOG, encryption, main
 
 
 async def hello(request: web.Request) -> web.Response:
@@ -18,7 +18,7 @@ async def serve(sock: socket.socket) -> web.AppRunner:
     app.router.add_get("/", hello)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.SockSite(runner, sock, backlog=BACKLOG).start()
+    await web.SockSite(runner, sock, backlog=BACKLOG, ssl_context=encryption()).start()
     return runner
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from benches.servers._serve import BACKLOG, main
+from benches.servers._serve import BACKLOG, encryption, main
 
 Message = MutableMapping[str, Any]
 HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"13")]
@@ -24,6 +24,7 @@ async def hello(
 
 
 async def serve(sock: socket.socket) -> None:
+    context = encryption()
     # "none": the loop is made before uvicorn is asked.
     config = uvicorn.Config(
         hello,
@@ -33,6 +34,8 @@ async def serve(sock: socket.socket) -> None:
         log_level="critical",
         access_log=False,
         backlog=BACKLOG,
+        # The same context for all servers; uvicorn would make one of its own.
+        ssl_context_factory=(lambda config, make_default: context) if context else None,
     )
     await uvicorn.Server(config).serve(sockets=[sock])
 

@@ -1,4 +1,4 @@
-"""Echo through ``asyncio.Protocol``."""
+"""Echo through ``asyncio.Protocol``, with TLS when a certificate is given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import socket
 from typing import cast
 
-from benches.servers._serve import BACKLOG, main
+from benches.servers._serve import BACKLOG, encryption, main
 
 
 class Echo(asyncio.Protocol):
@@ -20,7 +20,7 @@ class Echo(asyncio.Protocol):
 
 
 async def serve(sock: socket.socket) -> asyncio.Server:
-    return await asyncio.get_running_loop().create_server(Echo, sock=sock, backlog=BACKLOG)
+    return await asyncio.get_running_loop().create_server(Echo, sock=sock, backlog=BACKLOG, ssl=encryption())
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Echo through StreamReader and StreamWriter."""
+"""Echo through StreamReader and StreamWriter, with TLS when a certificate is given."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 
-from benches.servers._serve import BACKLOG, main
+from benches.servers._serve import BACKLOG, encryption, main
 
 CHUNK = 256 * 1024
 
@@ -18,7 +18,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def serve(sock: socket.socket) -> asyncio.Server:
-    return await asyncio.start_server(echo, sock=sock, backlog=BACKLOG)
+    return await asyncio.start_server(echo, sock=sock, backlog=BACKLOG, ssl=encryption())
 
 
 if __name__ == "__main__":

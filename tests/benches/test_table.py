@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from benches import goals, plot, record, report
 from benches.families import all_families
 from benches.families.programs import parse_wrk
@@ -15,14 +17,20 @@ from benches.verdict import Line, lines
 
 COST = Case("echo/protocol/64B/10", (Row("echo/protocol/64B/10", "cpu_us", "µs"),))
 RATE = Case("program/uvicorn", (Row("program/uvicorn", "per_second", "requests / s", "higher"),))
+TLS = Case("tls/protocol/1KiB/10", (Row("tls/protocol/1KiB/10", "cpu_us", "µs"),))
+LOSS = Case("udp/64B/50", (Row("udp/64B/50/loss", "lost_per_million", "lost / million"),))
+SPAWN = Case("spawn/small", (Row("spawn/small", "cpu_us", "µs"),))
+LARGE = Case("spawn/large", (Row("spawn/large", "cpu_us", "µs"),))
+HANDSHAKE = Case("handshake/ecdsa", (Row("handshake/ecdsa", "cpu_us", "µs"),))
 LOOPS = ["asyncio", "uvloop", "tepal", "floor"]
+COLUMNS = ["asyncio", "uvloop", "tepal", "aiofastnet", "aiofastnet-uv", "floor"]
 
 
 def measured(case: Case, **values: float) -> Line:
     results = Results()
     for loop, value in values.items():
         results.add(case, loop, {case.rows[0].metric: value})
-    return lines([case], results, LOOPS)[0]
+    return lines([case], results, COLUMNS)[0]
 
 
 def test_the_median_of_the_rounds_stands_in_the_table() -> None:
@@ -77,6 +85,61 @@ def test_goals_compare_with_floor_rivals_and_other_rows() -> None:
     assert missed["two writes cost no more than one plus 10 %"] == {}
     assert missed["uvicorn: at least 1.7 × uvloop's requests per second"] == {}
     assert "timers: at most 0.6 × the best rival" not in missed
+
+
+def test_a_layer_is_a_rival_and_the_better_of_two_is_the_limit() -> None:
+    line = measured(TLS, uvloop=40, aiofastnet=20, **{"aiofastnet-uv": 16}, tepal=18)
+    assert (line.best_rival, line.lost) == ("aiofastnet-uv", True)
+    (missed,) = (o.missed for o in goals.judge([line]) if o.goal.text.startswith("TLS echo of 1 KiB and 100 KiB"))
+    assert missed == {TLS.id: 18 / 16}
+
+
+def test_a_goal_is_missed_where_tepal_fails_and_left_out_where_it_was_not_asked() -> None:
+    results = Results()
+    results.add(SPAWN, "uvloop", {"cpu_us": 1000.0})
+    assert goals.judge(lines([SPAWN], results, LOOPS)) == []
+    results.fail(SPAWN, "tepal", "no processes")
+    table = lines([SPAWN], results, LOOPS)
+    outcomes = goals.judge(table)
+    assert [outcome.missed for outcome in outcomes] == [{SPAWN.id: None}] * 2
+    assert f"{SPAWN.id}: tepal failed" in report.render(header(), [], LOOPS, table, outcomes)
+
+
+@pytest.mark.parametrize(
+    ("row", "uvloop", "limit"), [(SPAWN, 1000, 250), (LARGE, 50_000, 2_500), (HANDSHAKE, 440, 400)]
+)
+def test_the_new_goals_by_their_factors(row: Case, uvloop: float, limit: float) -> None:
+    for cost, kept in ((0.99 * limit, True), (1.01 * limit, False)):
+        outcomes = goals.judge([measured(row, uvloop=uvloop, tepal=cost)])
+        assert [not outcome.missed for outcome in outcomes if "uvloop" in outcome.goal.text] == [kept]
+
+
+def test_every_new_row_has_the_goal_not_to_be_lost() -> None:
+    kinds = ("tls", "handshake", "https", "udp", "sendfile", "spawn", "pipe", "getaddrinfo")
+    rows = [row for family in all_families() for case in family.cases(quick=False) for row in case.rows]
+    new = [row for row in rows if row.id.split("/")[0] in kinds]
+    assert {row.id.split("/")[0] for row in new} == set(kinds)
+    for row in new:
+        line = measured(Case(row.id, (row,)), uvloop=2, tepal=1 if row.better == "higher" else 3)
+        assert any(
+            line.row.id in outcome.missed for outcome in goals.judge([line]) if "no row lost" in outcome.goal.text
+        )
+
+
+def test_who_drops_where_nobody_else_does_has_lost_the_row() -> None:
+    assert not measured(LOSS, uvloop=0, tepal=0).lost
+    line = measured(LOSS, uvloop=0, tepal=120)
+    assert (line.ratio, line.lost) == (None, True)
+    assert line.row.id in report.render(header(), [], LOOPS, [line], goals.judge([line])).split("it loses:")[1]
+
+
+def test_a_column_is_shown_where_it_has_a_part_and_never_touches_its_neighbour() -> None:
+    text = report.render(
+        header(), [], COLUMNS, [measured(COST, uvloop=2, tepal=1, floor=1), measured(TLS, tepal=1, aiofastnet=2)], []
+    )
+    plain, encrypted = (line.split("tepal / best")[0] for line in text.splitlines() if "tepal / best" in line)
+    assert plain.split() == ["asyncio", "uvloop", "tepal", "floor"]
+    assert encrypted.split() == ["asyncio", "uvloop", "tepal", "aiofastnet"]
 
 
 def test_the_plot_is_well_formed_without_tepal_too() -> None:

@@ -1,11 +1,15 @@
-//! The command line, read by hand: four modes and six numbers need no library.
+//! The command line, read by hand: a few modes and numbers need no library.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(crate) const USAGE: &str = "usage: tepal-load echo|oneshot|idle|floor [--port P] [--connections N] \
-[--size BYTES] [--parts K] [--seconds S] [--requests R]";
+/// A datagram begins with its number, or a late answer could not be told from the right one.
+pub(crate) const SMALLEST_DATAGRAM: usize = 8;
+
+pub(crate) const USAGE: &str = "usage: tepal-load echo|oneshot|idle|datagram|sink|floor|datagram-floor [--port P] \
+[--connections N] [--size BYTES] [--parts K] [--seconds S] [--requests R] [--certificate PEM]";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -15,8 +19,14 @@ pub(crate) enum Mode {
     Oneshot,
     /// Open N connections, ask once on each, then hold them.
     Idle,
+    /// N datagram sockets, each with one datagram under way at any time.
+    Datagram,
+    /// Ask for a file, and let all of it come.
+    Sink,
     /// Be the bare server instead of the client.
     Floor,
+    /// Be the bare server of datagrams.
+    DatagramFloor,
 }
 
 #[derive(Debug)]
@@ -28,6 +38,8 @@ pub(crate) struct Args {
     /// How many times the server sends back what it got: 2 for "two writes per answer".
     pub(crate) parts: usize,
     pub(crate) until: Until,
+    /// The certificate that the server must show; with one, every connection speaks TLS.
+    pub(crate) certificate: Option<PathBuf>,
 }
 
 /// When to stop asking. What has been asked is always waited for: requests that were cut off would
@@ -45,7 +57,10 @@ impl Args {
             Some("echo") => Mode::Echo,
             Some("oneshot") => Mode::Oneshot,
             Some("idle") => Mode::Idle,
+            Some("datagram") => Mode::Datagram,
+            Some("sink") => Mode::Sink,
             Some("floor") => Mode::Floor,
+            Some("datagram-floor") => Mode::DatagramFloor,
             Some(other) => return Err(format!("no mode is called {other:?}")),
             None => return Err("a mode is needed".to_owned()),
         };
@@ -56,6 +71,7 @@ impl Args {
             size: 64,
             parts: 1,
             until: Until::Elapsed(Duration::from_secs(1)),
+            certificate: None,
         };
         while let Some(name) = words.next() {
             let value = words
@@ -67,6 +83,7 @@ impl Args {
                 "--size" => args.size = positive(&name, &value)?,
                 "--parts" => args.parts = positive(&name, &value)?,
                 "--requests" => args.until = Until::Requests(number(&name, &value)?),
+                "--certificate" => args.certificate = Some(value.into()),
                 "--seconds" => {
                     let seconds = Duration::try_from_secs_f64(number(&name, &value)?)
                         .map_err(|error| format!("--seconds {value}: {error}"))?;
@@ -75,8 +92,12 @@ impl Args {
                 _ => return Err(format!("no option is called {name}")),
             }
         }
-        if args.mode != Mode::Floor && args.port == 0 {
+        let serves = matches!(args.mode, Mode::Floor | Mode::DatagramFloor);
+        if !serves && args.port == 0 {
             return Err("--port of the server is needed".to_owned());
+        }
+        if args.mode == Mode::Datagram && args.size < SMALLEST_DATAGRAM {
+            return Err(format!("a datagram has at least {SMALLEST_DATAGRAM} bytes"));
         }
         Ok(args)
     }
@@ -135,6 +156,7 @@ mod tests {
             ("echo --port 1 --size", "needs a value"),
             ("echo --port 1 --seconds -1", "--seconds"),
             ("floor --colour red", "no option"),
+            ("datagram --port 1 --size 7", "at least 8"),
         ] {
             let message = parse(line).expect_err(line);
             assert!(message.contains(part), "{line}: {message}");

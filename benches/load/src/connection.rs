@@ -3,12 +3,14 @@
 //! An echo of a mebibyte must be read while it is still being written, or both ends would sit on
 //! full buffers for ever.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
 use crate::buffer::Buffer;
 use crate::poller::{Interest, Poller};
+use crate::tls::Tls;
+use crate::wire::Wire;
 
 /// What one request is made of and what its answer must be; shared by all connections.
 pub(crate) struct Exchange {
@@ -16,12 +18,13 @@ pub(crate) struct Exchange {
     answer_size: usize,
     inbox: Buffer,
     check: bool,
+    tls: Option<Tls>,
 }
 
 impl Exchange {
     /// A request of letters that ends with a newline, so that one payload serves line servers too.
-    /// With `check`, every byte of an answer is compared; without, they are counted.
-    pub(crate) fn new(size: usize, answer_size: usize, check: bool) -> Self {
+    /// With `check`, every byte of an answer is compared; without, they are counted. With `tls`, all of it is encrypted.
+    pub(crate) fn new(size: usize, answer_size: usize, check: bool, tls: Option<Tls>) -> Self {
         let mut request: Vec<u8> = (b'a'..=b'z').cycle().take(size.saturating_sub(1)).collect();
         request.push(b'\n');
         Self {
@@ -29,6 +32,7 @@ impl Exchange {
             answer_size,
             inbox: Buffer::new(),
             check,
+            tls,
         }
     }
 
@@ -38,7 +42,7 @@ impl Exchange {
 }
 
 pub(crate) struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     pub(crate) key: usize,
     sent: usize,
     received: usize,
@@ -49,14 +53,23 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(address: SocketAddr, key: usize, poller: &Poller) -> io::Result<Self> {
+    pub(crate) fn open(
+        address: SocketAddr,
+        key: usize,
+        exchange: &Exchange,
+        poller: &Poller,
+    ) -> io::Result<Self> {
         // Blocking is fine: on loopback the handshake is over when the call returns, whatever the server does.
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         poller.add(&stream, key)?;
+        let wire = match &exchange.tls {
+            None => Wire::Plain(stream),
+            Some(tls) => Wire::Tls(stream, Box::new(tls.begin()?)),
+        };
         Ok(Self {
-            stream,
+            wire,
             key,
             sent: 0,
             received: 0,
@@ -86,69 +99,72 @@ impl Connection {
         exchange: &mut Exchange,
         poller: &Poller,
     ) -> io::Result<bool> {
-        if self.sent < exchange.request.len() {
+        if self.interest == Interest::ReadWrite {
             self.send(exchange, poller)?;
         }
-        let got = match self.stream.read(&mut exchange.inbox) {
-            Ok(0) => {
+        let Exchange {
+            request,
+            inbox,
+            check,
+            ..
+        } = exchange;
+        let mut received = self.received;
+        let outcome = self.wire.receive(inbox, |piece| {
+            let right = !*check || is_answer(piece, request, received);
+            received += piece.len();
+            right
+        });
+        match outcome {
+            Ok(true) => {}
+            Ok(false) => {
                 return Err(io::Error::new(
-                    ErrorKind::UnexpectedEof,
-                    "the server closed a connection early",
+                    ErrorKind::InvalidData,
+                    "the server sent other bytes than it got",
                 ));
             }
-            Ok(got) => got,
             Err(error) if is_passing(&error) => return Ok(false),
             Err(error) => return Err(error),
-        };
-        self.reads += 1;
-        if exchange.check {
-            self.compare(exchange, got)?;
         }
-        self.received += got;
+        if received > self.received {
+            self.received = received;
+            self.reads += 1;
+        }
         if self.received > exchange.answer_size {
             return Err(io::Error::new(
                 ErrorKind::InvalidData,
                 "the server sent more than the answer",
             ));
         }
+        // In a handshake, what came is what there is to answer.
+        if self.wire.wants_write() {
+            self.send(exchange, poller)?;
+        }
         Ok(self.received == exchange.answer_size)
     }
 
+    /// Says goodbye where the protocol has a word for it. Nothing more is sent or awaited.
+    pub(crate) fn close(mut self) -> io::Result<()> {
+        self.wire.say_goodbye()
+    }
+
     fn send(&mut self, exchange: &Exchange, poller: &Poller) -> io::Result<()> {
-        let wanted = loop {
-            match self.stream.write(&exchange.request[self.sent..]) {
-                Ok(count) => {
-                    self.sent += count;
-                    if self.sent == exchange.request.len() {
-                        break Interest::Read;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break Interest::ReadWrite,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        let done = self.wire.send(&exchange.request, &mut self.sent)?;
+        let wanted = if done {
+            Interest::Read
+        } else {
+            Interest::ReadWrite
         };
         if wanted != self.interest {
-            poller.modify(&self.stream, self.key, wanted)?;
+            poller.modify(self.wire.stream(), self.key, wanted)?;
             self.interest = wanted;
         }
         Ok(())
     }
+}
 
-    /// The answer is the request, `parts` times over.
-    fn compare(&self, exchange: &Exchange, got: usize) -> io::Result<()> {
-        let size = exchange.request.len();
-        let same = (exchange.inbox[..got].iter().zip(self.received..))
-            .all(|(&byte, position)| byte == exchange.request[position % size]);
-        if same {
-            Ok(())
-        } else {
-            Err(io::Error::new(
-                ErrorKind::InvalidData,
-                "the server sent other bytes than it got",
-            ))
-        }
-    }
+/// Whether the piece stands at this place of an answer, which is the request, `parts` times over.
+fn is_answer(piece: &[u8], request: &[u8], from: usize) -> bool {
+    (piece.iter().zip(from..)).all(|(&byte, position)| byte == request[position % request.len()])
 }
 
 fn is_passing(error: &io::Error) -> bool {

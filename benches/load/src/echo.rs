@@ -8,13 +8,14 @@ use crate::connection::{Connection, Exchange};
 use crate::gate;
 use crate::measure::Measure;
 use crate::poller::Poller;
+use crate::tls::Tls;
 
 /// Checked requests per connection before the count begins: buffers have grown, code is warm, bytes are right.
 const WARM_UP: u64 = 3;
 
 pub(crate) fn run(args: &Args) -> io::Result<()> {
     let mut poller = Poller::new()?;
-    let mut exchange = Exchange::new(args.size, args.answer_size(), true);
+    let mut exchange = Exchange::new(args.size, args.answer_size(), true, Tls::of(args)?);
     let mut connections = open(args, &mut poller, &mut exchange)?;
 
     let warm_up = WARM_UP * args.connections as u64;
@@ -43,7 +44,7 @@ pub(crate) fn open(
 ) -> io::Result<Vec<Connection>> {
     let mut connections = Vec::with_capacity(args.connections);
     for key in 0..args.connections {
-        connections.push(Connection::open(args.address(), key, poller)?);
+        connections.push(Connection::open(args.address(), key, exchange, poller)?);
         let one = Measure::begin(Until::Requests(1));
         drive(one, &mut connections[key..], poller, exchange)?;
     }

@@ -11,7 +11,12 @@
 //! tepal-load oneshot --port P [--connections N] [--size B] [--parts K] [--seconds S | --requests R]
 //! tepal-load idle    --port P [--connections N] [--size B]
 //! tepal-load floor   [--parts K]
+//! tepal-load datagram --port P [--connections N] [--size B] [--seconds S | --requests R]
+//! tepal-load datagram-floor
+//! tepal-load sink    --port P --size B [--requests R]
 //! ```
+//!
+//! With `--certificate` the connections of the first three speak TLS 1.3 and accept that certificate alone.
 //!
 //! The conversation with whoever starts it is three lines (see [`gate`]): `ready` when it is warmed
 //! up, a line on standard input to begin, the JSON at the end. Between `ready` and the beginning, and
@@ -22,6 +27,8 @@
 mod args;
 mod buffer;
 mod connection;
+mod datagram;
+mod datagram_floor;
 mod echo;
 mod floor;
 mod gate;
@@ -29,6 +36,9 @@ mod idle;
 mod measure;
 mod oneshot;
 mod poller;
+mod sink;
+mod tls;
+mod wire;
 
 use std::io;
 use std::process::ExitCode;
@@ -57,6 +67,9 @@ fn run(args: &Args) -> io::Result<()> {
         Mode::Echo => echo::run(args),
         Mode::Oneshot => oneshot::run(args),
         Mode::Idle => idle::run(args),
+        Mode::Datagram => datagram::run(args),
+        Mode::Sink => sink::run(args),
         Mode::Floor => floor::run(args.parts),
+        Mode::DatagramFloor => datagram_floor::run(),
     }
 }

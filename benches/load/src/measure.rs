@@ -9,6 +9,7 @@ pub(crate) struct Measure {
     began: Instant,
     asked: u64,
     reads: u64,
+    lost: u64,
     /// Every latency in nanoseconds. A second of the fastest server is a megabyte: no histogram needed.
     latencies: Vec<u64>,
 }
@@ -20,6 +21,7 @@ impl Measure {
             began: Instant::now(),
             asked: 0,
             reads: 0,
+            lost: 0,
             latencies: Vec::with_capacity(1 << 16),
         }
     }
@@ -42,14 +44,19 @@ impl Measure {
         self.reads += reads;
     }
 
+    /// Notes a request that nobody answered. It is none of the requests in the record.
+    pub(crate) fn note_lost(&mut self) {
+        self.lost += 1;
+    }
+
     pub(crate) fn json(mut self) -> String {
         let seconds = self.began.elapsed().as_secs_f64();
         self.latencies.sort_unstable();
         let requests = self.latencies.len();
         let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| percentile(&self.latencies, share));
         format!(
-            r#"{{"requests": {requests}, "seconds": {seconds:.6}, "reads": {}, "p50_us": {p50:.3}, "p99_us": {p99:.3}, "p999_us": {p999:.3}}}"#,
-            self.reads
+            r#"{{"requests": {requests}, "seconds": {seconds:.6}, "reads": {}, "lost": {}, "p50_us": {p50:.3}, "p99_us": {p99:.3}, "p999_us": {p999:.3}}}"#,
+            self.reads, self.lost
         )
     }
 }

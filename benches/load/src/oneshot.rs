@@ -8,12 +8,13 @@ use crate::connection::{Connection, Exchange};
 use crate::gate;
 use crate::measure::Measure;
 use crate::poller::Poller;
+use crate::tls::Tls;
 
 const WARM_UP: u64 = 50;
 
 pub(crate) fn run(args: &Args) -> io::Result<()> {
     let mut poller = Poller::new()?;
-    let mut exchange = Exchange::new(args.size, args.answer_size(), true);
+    let mut exchange = Exchange::new(args.size, args.answer_size(), true, Tls::of(args)?);
     drive(
         args,
         Measure::begin(Until::Requests(WARM_UP)),
@@ -47,8 +48,10 @@ fn drive(
             };
             if connection.handle_ready(exchange, poller)? {
                 measure.note(connection.asked_at.elapsed(), connection.reads);
-                // Dropped, and so closed, before the next one opens: never more than N at once.
-                slots[key] = None;
+                // Closed before the next one opens: never more than N at once.
+                if let Some(done) = slots[key].take() {
+                    done.close()?;
+                }
                 slots[key] = begin(args, key, &mut measure, poller, exchange)?;
             }
         }
@@ -67,7 +70,7 @@ fn begin(
     if !measure.may_ask(now) {
         return Ok(None);
     }
-    let mut connection = Connection::open(args.address(), key, poller)?;
+    let mut connection = Connection::open(args.address(), key, exchange, poller)?;
     connection.ask(exchange, poller, now)?;
     Ok(Some(connection))
 }

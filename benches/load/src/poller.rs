@@ -63,25 +63,44 @@ impl Poller {
         &mut self,
         patient: bool,
     ) -> io::Result<impl Iterator<Item = usize> + use<'_>> {
+        self.poll(if patient { None } else { Some(&SILENCE) })?;
+        if self.events.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the server said nothing for 10 s",
+            ));
+        }
+        Ok(self.keys())
+    }
+
+    /// Waits, no longer than so many milliseconds, and gives the keys that are ready: none when the time is over.
+    pub(crate) fn wait_at_most(
+        &mut self,
+        millis: u32,
+    ) -> io::Result<impl Iterator<Item = usize> + use<'_>> {
+        self.poll(Some(&Timespec {
+            tv_sec: i64::from(millis / 1000),
+            tv_nsec: i64::from(millis % 1000 * 1_000_000),
+        }))?;
+        Ok(self.keys())
+    }
+
+    fn poll(&mut self, limit: Option<&Timespec>) -> io::Result<()> {
         self.events.clear();
-        let limit = if patient { None } else { Some(&SILENCE) };
         loop {
             match epoll::wait(&self.epoll, spare_capacity(&mut self.events), limit) {
-                Ok(0) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "the server said nothing for 10 s",
-                    ));
-                }
-                Ok(_) => break,
+                Ok(_) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(self.events.iter().map(|event| {
+    }
+
+    fn keys(&self) -> impl Iterator<Item = usize> + use<'_> {
+        self.events.iter().map(|event| {
             // A key was a `usize` when it was handed in.
             usize::try_from(event.data.u64()).unwrap_or(usize::MAX)
-        }))
+        })
     }
 }
 
