@@ -24,7 +24,7 @@ sources := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE-MIT LICENSE-AP
 .DELETE_ON_ERROR:
 # Every target fills the same virtual environment or the same cargo target; -j would only make them trip over each other.
 .NOTPARALLEL:
-.PHONY: help run build test lint format bench clean tools
+.PHONY: help run build test lint format bench compatibility clean tools
 
 help: ## show this list
 	@echo "tepal: make <target> [PYTHON=python3.13] [VENV=.venv-3.13]"; echo
@@ -53,6 +53,9 @@ format: tools $(stamps)/dev ## put the sources into their format
 
 bench: $(stamps)/tepal $(stamps)/bench ## measure against every installed rival; a part: make bench BENCH="echo timers"
 	@$(py) -m benches $(BENCH)
+
+compatibility: $(stamps)/tepal $(stamps)/bench ## try every loop on every method and argument, and write docs/compatibility.md
+	@$(py) -m conformance.compatibility
 
 clean: ## remove the virtual environment, Rust's output and every cache
 	rm -rf $(VENV) target dist .mypy_cache .pytest_cache .ruff_cache
