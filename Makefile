@@ -10,6 +10,8 @@ APP ?= examples/hello_aiohttp.py
 ARGS ?=
 BENCH ?=
 PARTS ?=
+SUITES ?=
+PYTHONS ?= $(PYTHON)
 
 py := $(VENV)/bin/python
 stamps := $(VENV)/.stamps
@@ -24,11 +26,11 @@ sources := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE-MIT LICENSE-AP
 .DELETE_ON_ERROR:
 # Every target fills the same virtual environment or the same cargo target; -j would only make them trip over each other.
 .NOTPARALLEL:
-.PHONY: help run build test lint format bench compatibility clean tools
+.PHONY: help run build test conformance lint format bench compatibility clean tools
 
 help: ## show this list
 	@echo "tepal: make <target> [PYTHON=python3.13] [VENV=.venv-3.13]"; echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 17
 
 run: $(stamps)/tepal $(stamps)/example ## serve a page on tepal; your program: make run APP=path/to/app.py ARGS="..."
 	@echo "==> tepal run $(APP) $(ARGS)"
@@ -41,6 +43,9 @@ build: $(stamps)/tepal ## build the release wheel and install it into the virtua
 
 test: $(stamps)/tepal $(stamps)/dev ## run every test: Rust, Python, conformance; some: make test PARTS="rust python"
 	@$(py) scripts/test $(PARTS)
+
+conformance: $(stamps)/tepal $(stamps)/dev ## run other people's suites, write conformance/REPORT.md; some: make conformance SUITES="uvloop anyio"
+	@$(py) -m conformance $(SUITES) --python $(PYTHONS) --control --report
 
 lint: tools $(stamps)/dev ## check format, lints, types and file sizes
 	@scripts/check-tools "$(PYTHON)" "$(VENV)" lint
@@ -58,7 +63,7 @@ compatibility: $(stamps)/tepal $(stamps)/bench ## try every loop on every method
 	@$(py) -m conformance.compatibility
 
 clean: ## remove the virtual environment, Rust's output and every cache
-	rm -rf $(VENV) target dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venvs .cache target dist .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 tools:

@@ -1,9 +1,9 @@
 """The tests that are not asked of the loop, and the watch that keeps the list honest.
 
-An entry has ids, a reason and a date. An id is a test's name as the report prints it (`module.Class.test`, or pytest's
-`file.py::Class::test[parameter]`); `*` stands for any run of characters, so that one line can name the same test in the classes that
-CPython repeats per selector. Nothing else is special, brackets least of all. An entry that names no test, or a test that passes, is
-reported: the list only ever shrinks.
+An entry has ids, a reason and a date. An id is a test's name as the report prints it: `module.Class.test`, or pytest's
+`file.py::Class::test[parameter]`. `*` stands for any run of characters, so that one line can name the same test in the classes
+that CPython repeats per selector; nothing else is special, brackets least of all. An entry that names no test, or a test that
+passes, is reported: the list only ever shrinks.
 """
 
 from __future__ import annotations

@@ -38,16 +38,36 @@ def choose(wanted: list[str]) -> list[tuple[str, str]]:
     return [(path, subprocess.check_output([path, "-I", "-c", question], text=True).strip()) for path in wanted]
 
 
-def prepare(base: str, version: str, *, loop: str, venvs: Path, wheels: Path, dev: bool) -> Interpreter:
+def prepare(
+    base: str,
+    version: str,
+    *,
+    loop: str,
+    venvs: Path,
+    wheels: Path,
+    dev: bool = False,
+    requirements: Path | None = None,
+) -> Interpreter:
     """Make the virtual environment when there is none and put the current wheel into it.
+
+    Args:
+        base: The Python it is made from.
+        version: The version of that.
+        loop: What will be tested; tepal's wheel is built and installed for no other.
+        venvs: The folder of the environments.
+        wheels: The folder of the wheels.
+        dev: Run it in Python's development mode.
+        requirements: What else is installed; such an environment is named for the folder of this file.
 
     Raises:
         Unprepared: The environment or the wheel could not be made.
     """
-    venv = venvs / version
+    venv = venvs / (f"{version}-{requirements.parent.name}" if requirements else version)
     python = venv / "bin" / "python"
     if not works(python):
         command([base, "-m", "venv", "--clear", str(venv)], f"no virtual environment for {base}")
+    if requirements:
+        require(python, requirements, venv / "requirements")
     if loop == "tepal":
         install(python, build(base, wheels), venv / "tepal-wheel")
     return Interpreter(base, version, str(python), dev)
@@ -77,6 +97,15 @@ def install(python: Path, wheel: Path, stamp: Path) -> None:
     options = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--force-reinstall"]
     command([str(python), "-m", "pip", "install", *options, str(wheel)], f"cannot install {wheel.name}")
     stamp.write_text(mark, encoding="utf-8")
+
+
+def require(python: Path, requirements: Path, stamp: Path) -> None:
+    wanted = requirements.read_text(encoding="utf-8")
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    options = ["--quiet", "--disable-pip-version-check", "--no-input", "--requirement", str(requirements)]
+    command([str(python), "-m", "pip", "install", *options], f"cannot install {requirements}")
+    stamp.write_text(wanted, encoding="utf-8")
 
 
 def command(words: list[str], trouble: str) -> None:

@@ -47,6 +47,8 @@ class PythonReport:
     modules: list[ModuleReport] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     """Excluded tests that pass."""
+    unused: list[str] = field(default_factory=list)
+    """Ids of the list of exclusions that matched nothing."""
     note: str = ""
     """Why nothing was run."""
     broken: bool = False

@@ -5,7 +5,13 @@ them that concern a loop, on each Python of the machine, each test class in its 
 
 - `bootstrap.py` runs inside the tested interpreter, puts the loop in place and runs one class;
 - `processes.py` starts it, limits it and reads what it says;
-- `suite.py` gives each test its verdict, `exclusions.py` keeps the list of what is not asked;
-- `gauge.py` checks the runner itself against `samples.py`, each time, before it judges;
-- `report.py` tells it to people.
+- `suite.py` gives each test its verdict;
+- `gauge.py` checks the runner itself against `samples.py`, each time, before it judges.
+
+What serves every suite (interpreters, exclusions, verdicts, the report) is one folder up.
 """
+
+from pathlib import Path
+
+EXCLUSIONS = Path(__file__).with_name("exclusions.toml")
+"""The tests that are not asked of the loop."""

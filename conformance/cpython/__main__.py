@@ -9,18 +9,16 @@ import time
 from pathlib import Path
 
 from conformance import exclusions, interpreters, report
+from conformance.cpython import EXCLUSIONS
 from conformance.cpython.modules import MODULES
 from conformance.cpython.suite import Plan, run_suite
 from conformance.verdicts import PythonReport
 
 
-LIST = Path(__file__).with_name("exclusions.toml")
-
-
 def main() -> int:
     """Run the suite on the chosen interpreters and return the exit code."""
     options = parse()
-    entries = [] if options.loop == "asyncio" else exclusions.read(LIST)
+    entries = [] if options.loop == "asyncio" else exclusions.read(EXCLUSIONS)
     plan = Plan(options.loop, options.module, options.match, options.jobs, options.limit, entries)
     begin = time.monotonic()
     reports, controls = [], []
