@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -99,7 +100,7 @@ def chapter(suite: str, rows: list[Row]) -> list[str]:
             lines.append(f"- {title}: excluded, and passes: `{test}`\n")
         for kind, words in (("failed", "failed"), ("known", "fails on asyncio too")):
             for test, why in row[kind]:
-                lines.append(f"- {title}: {words}: `{test}`: {why}\n")
+                lines.append(f"- {title}: {words}: `{test}`: {placeless(why)}\n")
     if len(lines) == 1 or lines[-1].startswith("With "):
         lines.append("Nothing failed, nothing is excluded.\n")
     return lines
@@ -113,6 +114,12 @@ def last_line(detail: str) -> str:
     errors = [line.removeprefix("E").strip() for line in lines if line.startswith("E  ")]
     line = next(iter(errors), lines[-1] if lines else "")
     return line.replace("`", "'").replace("|", "\\|")[:160]
+
+
+def placeless(text: str) -> str:
+    """Without the folders of the machine it ran on, and the addresses of the process."""
+    text = text.replace(f"{ROOT}/", "").replace(str(Path.home()), "~")
+    return re.sub(r"0x[0-9a-f]{6,}", "0x...", re.sub(r"/tmp/tepal-\w+/", "", text))
 
 
 def packages(python: str) -> list[str]:
