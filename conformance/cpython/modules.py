@@ -3,6 +3,8 @@
 MODULES = [
     "test_tasks",
     "test_events",
+    "test_sslproto",
+    "test_ssl",
     "test_taskgroups",
     "test_sock_lowlevel",
     "test_unix_events",

@@ -70,7 +70,7 @@ def info() -> str:
 
 def _features() -> list[str]:
     """Return what this build can do that another may not: by version of tepal, of Python or of the system."""
-    features = ["TCP", "Unix sockets"]
+    features = ["TCP", "Unix sockets", "TLS"]
     if sys.version_info < (3, 16):
         features.append("install()")
     return features

@@ -13,6 +13,7 @@ import socket
 import sys
 from asyncio.log import logger
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ._arguments import (
@@ -27,7 +28,6 @@ from ._listening import bound_sockets, resolved_hosts
 from ._protocols import AddressInfos, LoopSurface, ProtocolFactory
 from ._server import Server
 from ._unix_files import ListeningFile, bind_unix
-from ._unsupported import refuse_tls
 
 if TYPE_CHECKING:
     import ssl as _ssl
@@ -69,16 +69,16 @@ class ConnectionMethods(LoopSurface):
             protocol_factory: Called without arguments when the socket is connected.
             host: A name or an address literal. Names with many addresses are tried in order.
             port: A number, or the name of a service.
-            ssl: Not supported yet.
+            ssl: A context for TLS, or True for the defaults of `ssl.create_default_context`.
             family: Try only addresses of this family.
             proto: Passed on to `getaddrinfo`.
             flags: Passed on to `getaddrinfo`.
             sock: A connected stream socket, instead of `host` and `port`. The transport owns it from then on, and so does
                 a failure: it is closed.
             local_addr: Host and port to connect from.
-            server_hostname: Only with TLS.
-            ssl_handshake_timeout: Only with TLS.
-            ssl_shutdown_timeout: Only with TLS.
+            server_hostname: The name that the peer's certificate must bear. Only with TLS.
+            ssl_handshake_timeout: Seconds that the handshake may take; 60 when None. Only with TLS.
+            ssl_shutdown_timeout: Seconds that the goodbye may take; 30 when None. Only with TLS.
             happy_eyeballs_delay: Seconds after which the next address is tried beside one that has not answered
                 (RFC 8305 recommends 0.25). None: one after the other.
             interleave: Let address families take turns, after this many addresses of the first one. 1 when
@@ -93,21 +93,21 @@ class ConnectionMethods(LoopSurface):
             ExceptionGroup: The same, with `all_errors`.
             ValueError: The arguments contradict each other.
             TypeError: `sock` is an `ssl.SSLSocket`.
-            NotImplementedError: `ssl` is set.
 
         A checkpoint.
         """
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname is only meaningful with ssl")
-        if server_hostname is None and ssl and not host:
-            raise ValueError("You must set server_hostname when using ssl without a host")
+        if server_hostname is None and ssl:
+            if not host:
+                raise ValueError("You must set server_hostname when using ssl without a host")
+            server_hostname = host.decode("ascii") if isinstance(host, bytes) else host
         check_tls_only(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if sock is not None:
             check_not_tls_socket(sock)
         if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
-            refuse_tls(ssl)
             addresses = await self._addresses((host, port), family, proto, flags)
             local_addresses = None
             if local_addr is not None:
@@ -123,8 +123,8 @@ class ConnectionMethods(LoopSurface):
             if sock is None:
                 raise ValueError("host and port was not specified and no sock specified")
             check_stream_socket(sock)
-            refuse_tls(ssl)
-        transport, protocol = await _opened(self, sock, protocol_factory)
+        tls = _Tls(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout) if ssl else None
+        transport, protocol = await _opened(self, sock, protocol_factory, tls)
         if self._debug:
             wrapped = transport.get_extra_info("socket")
             logger.debug("%r connected to %s:%r: (%r, %r)", wrapped, host, port, transport, protocol)
@@ -146,12 +146,12 @@ class ConnectionMethods(LoopSurface):
         Args:
             protocol_factory: Called without arguments when the socket is connected.
             path: A path, or an abstract name (which begins with a NUL).
-            ssl: Not supported yet.
+            ssl: A context for TLS, or True for the defaults of `ssl.create_default_context`.
             sock: A connected Unix stream socket, instead of `path`. The transport owns it from then on, and so does
                 a failure: it is closed.
-            server_hostname: Only with TLS.
-            ssl_handshake_timeout: Only with TLS.
-            ssl_shutdown_timeout: Only with TLS.
+            server_hostname: The name that the peer's certificate must bear. Only with TLS.
+            ssl_handshake_timeout: Seconds that the handshake may take; 60 when None. Only with TLS.
+            ssl_shutdown_timeout: Seconds that the goodbye may take; 30 when None. Only with TLS.
 
         Returns:
             The transport and the protocol; ``connection_made`` has been called.
@@ -159,7 +159,6 @@ class ConnectionMethods(LoopSurface):
         Raises:
             OSError: The path cannot be connected to.
             ValueError: The arguments contradict each other, or `sock` is no Unix stream.
-            NotImplementedError: `ssl` is set.
 
         A checkpoint.
         """
@@ -172,14 +171,13 @@ class ConnectionMethods(LoopSurface):
         if path is not None:
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
-            refuse_tls(ssl)
             sock = await _unix_connected(self, os.fspath(path))
         else:
             if sock is None:
                 raise ValueError("no path and sock were specified")
             check_unix_socket(sock)
-            refuse_tls(ssl)
-        return await _opened(self, sock, protocol_factory)
+        tls = _Tls(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout) if ssl else None
+        return await _opened(self, sock, protocol_factory, tls)
 
     async def connect_accepted_socket(
         self,
@@ -196,9 +194,9 @@ class ConnectionMethods(LoopSurface):
             protocol_factory: Called without arguments.
             sock: The socket that ``accept()`` returned. The transport owns it from then on, and so does a failure: it
                 is closed.
-            ssl: Not supported yet.
-            ssl_handshake_timeout: Only with TLS.
-            ssl_shutdown_timeout: Only with TLS.
+            ssl: A context for TLS, of which this end is the server.
+            ssl_handshake_timeout: Seconds that the handshake may take; 60 when None. Only with TLS.
+            ssl_shutdown_timeout: Seconds that the goodbye may take; 30 when None. Only with TLS.
 
         Returns:
             The transport and the protocol; ``connection_made`` has been called.
@@ -206,15 +204,14 @@ class ConnectionMethods(LoopSurface):
         Raises:
             ValueError: `sock` is no stream, or a timeout of TLS is set without `ssl`.
             TypeError: `sock` is an `ssl.SSLSocket`.
-            NotImplementedError: `ssl` is set.
 
         A checkpoint.
         """
         check_stream_socket(sock)
         check_tls_only(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         check_not_tls_socket(sock)
-        refuse_tls(ssl)
-        transport, protocol = await _opened(self, sock, protocol_factory)
+        tls = _Tls(ssl, "", ssl_handshake_timeout, ssl_shutdown_timeout, server_side=True) if ssl else None
+        transport, protocol = await _opened(self, sock, protocol_factory, tls)
         if self._debug:
             wrapped = transport.get_extra_info("socket")
             logger.debug("%r handled: (%r, %r)", wrapped, transport, protocol)
@@ -249,12 +246,12 @@ class ConnectionMethods(LoopSurface):
             flags: Passed on to `getaddrinfo`.
             sock: A bound stream socket, instead of `host` and `port`. The server owns it from then on.
             backlog: How many connections the kernel may keep waiting.
-            ssl: Not supported yet.
+            ssl: A context for TLS, with the server's certificate.
             reuse_address: Set SO_REUSEADDR; the default is to do so on Unix.
             reuse_port: Set SO_REUSEPORT, so that other processes may listen there too.
             keep_alive: Set SO_KEEPALIVE on the connections.
-            ssl_handshake_timeout: Only with TLS.
-            ssl_shutdown_timeout: Only with TLS.
+            ssl_handshake_timeout: Seconds that the handshake may take; 60 when None. Only with TLS.
+            ssl_shutdown_timeout: Seconds that the goodbye may take; 30 when None. Only with TLS.
             start_serving: Begin to accept at once; otherwise ``server.start_serving()`` does.
 
         Returns:
@@ -264,17 +261,16 @@ class ConnectionMethods(LoopSurface):
             OSError: An address cannot be bound (the text names it), or a host has no address.
             ValueError: The arguments contradict each other.
             TypeError: `ssl` is a bool, or `sock` is an `ssl.SSLSocket`.
-            NotImplementedError: `ssl` is set.
 
         A checkpoint, unless everything is given as a literal and `start_serving` is false.
         """
         check_server_context(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        assert not isinstance(ssl, bool)
         if sock is not None:
             check_not_tls_socket(sock)
         if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
-            refuse_tls(ssl)
             addresses = await resolved_hosts(self, _each_host(host), port, family=family, flags=flags)
             sockets = bound_sockets(
                 addresses,
@@ -287,10 +283,9 @@ class ConnectionMethods(LoopSurface):
             if sock is None:
                 raise ValueError("Neither host/port nor sock were specified")
             check_stream_socket(sock)
-            refuse_tls(ssl)
             sock.setblocking(False)
             sockets = [sock]
-        server = Server(self, sockets, protocol_factory, None, backlog, None)
+        server = Server(self, sockets, protocol_factory, ssl, backlog, ssl_handshake_timeout, ssl_shutdown_timeout)
         if start_serving:
             await _started(server, made_here=sock is None)
         if self._debug:
@@ -318,9 +313,9 @@ class ConnectionMethods(LoopSurface):
             path: A path, or an abstract name (which begins with a NUL). A socket that stands there is replaced.
             sock: A bound Unix stream socket, instead of `path`. The server owns it from then on.
             backlog: How many connections the kernel may keep waiting.
-            ssl: Not supported yet.
-            ssl_handshake_timeout: Only with TLS.
-            ssl_shutdown_timeout: Only with TLS.
+            ssl: A context for TLS, with the server's certificate.
+            ssl_handshake_timeout: Seconds that the handshake may take; 60 when None. Only with TLS.
+            ssl_shutdown_timeout: Seconds that the goodbye may take; 30 when None. Only with TLS.
             start_serving: Begin to accept at once; otherwise ``server.start_serving()`` does.
             cleanup_socket: Remove the file when the server is closed, unless another one has taken its place.
                 The default is what asyncio does on the running Python: true from 3.13 on.
@@ -334,7 +329,6 @@ class ConnectionMethods(LoopSurface):
             OSError: The path cannot be bound. When it is in use the text names it.
             ValueError: The arguments contradict each other, or `sock` is no Unix stream.
             TypeError: `ssl` is a bool.
-            NotImplementedError: `ssl` is set.
 
         A checkpoint if `start_serving` is true.
         """
@@ -345,7 +339,6 @@ class ConnectionMethods(LoopSurface):
         if path is not None:
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
-            refuse_tls(ssl)
             sock = bind_unix(os.fspath(path), mode)
         else:
             if sock is None:
@@ -353,10 +346,18 @@ class ConnectionMethods(LoopSurface):
             check_unix_socket(sock)
             if mode is not None:
                 raise ValueError("mode and sock can not be specified at the same time")
-            refuse_tls(ssl)
         listening_file = ListeningFile.of(sock) if cleanup_socket else None
         sock.setblocking(False)
-        server = Server(self, [sock], protocol_factory, None, backlog, None, listening_file=listening_file)
+        server = Server(
+            self,
+            [sock],
+            protocol_factory,
+            ssl,
+            backlog,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+            listening_file=listening_file,
+        )
         if start_serving:
             await _started(server, made_here=made_here)
         return server
@@ -371,15 +372,38 @@ class ConnectionMethods(LoopSurface):
         return infos
 
 
+@dataclass(frozen=True, slots=True)
+class _Tls:
+    """What a connection that is to be encrypted was given."""
+
+    ssl: bool | _ssl.SSLContext
+    server_hostname: str | None
+    handshake_timeout: float | None
+    shutdown_timeout: float | None
+    server_side: bool = False
+
+
 async def _opened(
-    loop: LoopSurface, sock: socket.socket, protocol_factory: Callable[[], _ProtocolT]
+    loop: LoopSurface, sock: socket.socket, protocol_factory: Callable[[], _ProtocolT], tls: _Tls | None
 ) -> tuple[asyncio.Transport, _ProtocolT]:
     """Put a transport on a connected socket and wait until its protocol knows; on any failure close the socket."""
     try:
         sock.setblocking(False)
         protocol = protocol_factory()
         waiter: asyncio.Future[None] = loop.create_future()
-        transport = loop._make_socket_transport(sock, protocol, waiter)
+        if tls is None:
+            transport = loop._make_socket_transport(sock, protocol, waiter)
+        else:
+            transport = loop._make_ssl_transport(
+                sock,
+                protocol,
+                None if isinstance(tls.ssl, bool) else tls.ssl,
+                waiter,
+                server_side=tls.server_side,
+                server_hostname=tls.server_hostname,
+                ssl_handshake_timeout=tls.handshake_timeout,
+                ssl_shutdown_timeout=tls.shutdown_timeout,
+            )
     except BaseException:
         sock.close()
         raise

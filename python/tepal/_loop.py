@@ -26,6 +26,7 @@ from ._names import NameMethods
 from ._sendfile import SendfileMethods
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
+from ._tls import TlsMethods
 from ._transports import TransportMethods
 from ._unsupported import UnsupportedMethods
 
@@ -41,6 +42,7 @@ class EventLoop(
     SendfileMethods,
     SignalMethods,
     SocketMethods,
+    TlsMethods,
     TransportMethods,
     UnsupportedMethods,
     BaseEventLoop,
@@ -169,10 +171,11 @@ class EventLoop(
         else:
             logger.warning("Executing %r of %r took %.3f seconds", transport, protocol, seconds)
 
-    def _resume_serving(self, factory: Any, sock: Any, server: Any, backlog: int) -> None:
+    def _resume_serving(self, factory: Any, sock: Any, server: Any, backlog: int, tls: Any) -> None:
         """Accept again after a pause, unless the server was closed meanwhile."""
         if sock.fileno() != -1:
-            self._start_serving(factory, sock, None, server, backlog)
+            context, handshake_timeout, shutdown_timeout = tls or (None, None, None)
+            self._start_serving(factory, sock, context, server, backlog, handshake_timeout, shutdown_timeout)
 
 
 def new_event_loop() -> EventLoop:

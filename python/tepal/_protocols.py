@@ -89,6 +89,21 @@ if TYPE_CHECKING:
             context: contextvars.Context | None = None,
         ) -> asyncio.Transport: ...
 
+        def _make_ssl_transport(
+            self,
+            rawsock: socket.socket,
+            protocol: asyncio.BaseProtocol,
+            sslcontext: ssl.SSLContext | None,
+            waiter: asyncio.Future[None] | None = None,
+            *,
+            server_side: bool = False,
+            server_hostname: str | None = None,
+            extra: dict[str, object] | None = None,
+            server: asyncio.AbstractServer | None = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+        ) -> asyncio.Transport: ...
+
         def _start_serving(
             self,
             protocol_factory: ProtocolFactory,

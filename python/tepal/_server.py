@@ -61,7 +61,7 @@ class Server(base_events.Server):
             loop: The loop that serves it.
             sockets: The bound sockets. The server closes them when it is closed.
             protocol_factory: Called without arguments for each connection.
-            ssl_context: None; see `create_server`.
+            ssl_context: The context of TLS, or None.
             backlog: How many connections the kernel may keep waiting for each socket.
             ssl_handshake_timeout: Seconds, or None.
             ssl_shutdown_timeout: Seconds, or None.

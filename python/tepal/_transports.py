@@ -27,6 +27,7 @@ class SocketTransport(_tepal.StreamTransport):
     """
 
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
+    _start_tls_compatible = True
     _given: dict[str, object] | None = None
     _shown: trsock.TransportSocket | None = None
 

@@ -14,7 +14,7 @@ _UNTIL_THEN = "Until it does, run this part of the program on asyncio's own loop
 
 
 class UnsupportedMethods(LoopSurface):
-    """Datagrams, pipes, subprocesses and TLS."""
+    """Datagrams, pipes and subprocesses."""
 
     __slots__ = ()
 
@@ -57,27 +57,6 @@ class UnsupportedMethods(LoopSurface):
             NotImplementedError: Always.
         """
         raise _not_yet("subprocesses")
-
-    async def start_tls(self, *args: object, **kwargs: object) -> NoReturn:
-        """Not supported yet.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise _not_yet("TLS (start_tls)")
-
-
-def refuse_tls(ssl: object) -> None:
-    """Refuse a connection or server that is asked to be encrypted.
-
-    Args:
-        ssl: The argument of that name, after it has been checked.
-
-    Raises:
-        NotImplementedError: It asks for TLS.
-    """
-    if ssl:
-        raise _not_yet("TLS (the ssl argument)")
 
 
 def _not_yet(what: str) -> NotImplementedError:

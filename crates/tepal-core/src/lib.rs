@@ -37,5 +37,6 @@
 pub mod ready;
 pub mod testing;
 pub mod timers;
+pub mod tls;
 pub mod transport;
 pub mod turn;

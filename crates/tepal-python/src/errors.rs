@@ -113,3 +113,20 @@ pub(crate) fn report_protocol(
         &[("transport", transport), ("protocol", protocol)],
     )
 }
+
+/// Debug mode's word of an error that is the network's and not the program's.
+///
+/// # Errors
+///
+/// What the logging module raises.
+#[cold]
+pub(crate) fn log_debug(subject: &Bound<'_, PyAny>, message: &str, error: &PyErr) -> PyResult<()> {
+    let py = subject.py();
+    let text = format!("{}: {message}", subject.repr()?);
+    let keywords = PyDict::new(py);
+    keywords.set_item("exc_info", error.value(py))?;
+    let logger = py.import("asyncio.log")?.getattr("logger")?;
+    logger
+        .call_method("debug", ("%s", text), Some(&keywords))
+        .map(drop)
+}

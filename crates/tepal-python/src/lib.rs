@@ -10,6 +10,7 @@ mod names;
 mod owned;
 mod raw;
 mod stream;
+mod tls;
 
 use pyo3::prelude::*;
 
@@ -25,5 +26,6 @@ fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
     raw::loop_methods::register(module.py())?;
     raw::handle::register(module)?;
     stream::register(module)?;
+    tls::register(module)?;
     module.add_function(wrap_pyfunction!(event_loop::after_fork_in_child, module)?)
 }

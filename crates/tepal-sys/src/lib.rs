@@ -6,6 +6,7 @@
 pub mod buffer;
 pub mod clock;
 pub mod fd;
+pub mod libssl;
 pub mod reactor;
 pub mod socket;
 pub mod waker;

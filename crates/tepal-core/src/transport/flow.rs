@@ -31,6 +31,7 @@ pub struct LimitsError {
 pub struct FlowControl {
     high: usize,
     low: usize,
+    default_high: usize,
     paused: bool,
 }
 
@@ -41,9 +42,16 @@ impl FlowControl {
     /// asyncio's defaults: 64 KiB, and a quarter of it.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_default(DEFAULT_HIGH)
+    }
+
+    /// Another high mark when nobody asks for one, in bytes, and a quarter of it.
+    #[must_use]
+    pub fn with_default(high: usize) -> Self {
         Self {
-            high: DEFAULT_HIGH,
-            low: DEFAULT_HIGH / 4,
+            high,
+            low: high / 4,
+            default_high: high,
             paused: false,
         }
     }
@@ -78,7 +86,8 @@ impl FlowControl {
         high: Option<usize>,
         low: Option<usize>,
     ) -> Result<(), LimitsError> {
-        let high = high.unwrap_or_else(|| low.map_or(DEFAULT_HIGH, |low| low.saturating_mul(4)));
+        let high =
+            high.unwrap_or_else(|| low.map_or(self.default_high, |low| low.saturating_mul(4)));
         let low = low.unwrap_or(high / 4);
         if high < low {
             return Err(LimitsError { high, low });

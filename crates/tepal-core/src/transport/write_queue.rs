@@ -60,6 +60,13 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
         None
     }
 
+    /// The first chunk, and how many of its bytes were sent.
+    #[must_use]
+    #[inline]
+    pub fn front(&self) -> Option<(&B, usize)> {
+        self.chunks.front().map(|chunk| (chunk, self.sent_of_first))
+    }
+
     /// The unsent pieces in order, for one gathering write.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         self.chunks.iter().enumerate().map(|(index, chunk)| {

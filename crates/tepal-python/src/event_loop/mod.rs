@@ -43,6 +43,12 @@ pub(crate) enum Job {
     Accept(Token),
 }
 
+/// A transport that holds bytes for the end of the running job.
+pub(crate) enum Dirty {
+    Stream(Py<PyAny>),
+    Tls(Py<PyAny>),
+}
+
 /// The kernel's half of a loop: gone when the loop is closed.
 pub(crate) struct Ground {
     pub(crate) reactor: Reactor,
@@ -58,8 +64,8 @@ pub(crate) struct State {
     ground: Option<Arc<Ground>>,
     /// By descriptor number.
     sources: Vec<watch::Entry>,
-    /// Streams that hold bytes which leave when the running job ends.
-    dirty: Vec<Py<PyAny>>,
+    /// Transports that hold bytes which leave when the running job ends.
+    dirty: Vec<Dirty>,
     task_factory: Option<Py<PyAny>>,
     /// The handle that runs, in debug mode.
     current_handle: Option<Py<PyAny>>,
@@ -185,7 +191,15 @@ impl Loop {
 
     /// Remembers that a stream holds bytes for the end of the running job.
     pub(crate) fn add_dirty(&self, py: Python<'_>, stream: Py<PyAny>) {
-        self.state.with(py, |state| state.dirty.push(stream));
+        self.state
+            .with(py, |state| state.dirty.push(Dirty::Stream(stream)));
+        self.has_dirty.store(true, Relaxed);
+    }
+
+    /// Remembers that a TLS transport holds plain text for the end of the running job.
+    pub(crate) fn add_dirty_tls(&self, py: Python<'_>, tls: Py<PyAny>) {
+        self.state
+            .with(py, |state| state.dirty.push(Dirty::Tls(tls)));
         self.has_dirty.store(true, Relaxed);
     }
 
@@ -504,8 +518,8 @@ impl Loop {
             for entry in &state.sources {
                 entry.traverse(&visit)?;
             }
-            for stream in &state.dirty {
-                visit.call(stream)?;
+            for Dirty::Stream(transport) | Dirty::Tls(transport) in &state.dirty {
+                visit.call(transport)?;
             }
             visit.call(&state.task_factory)?;
             visit.call(&state.current_handle)

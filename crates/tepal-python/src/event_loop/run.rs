@@ -1,10 +1,11 @@
 //! The driver: asks the core what to do, lets the ground wait, runs the jobs.
 
-use super::{Job, Loop, WAKER};
+use super::{Dirty, Job, Loop, WAKER};
 use crate::errors;
 use crate::raw::context::Entered;
 use crate::raw::handle::{self, Outcome};
 use crate::stream;
+use crate::tls;
 use pyo3::prelude::*;
 use pyo3::{PyResult, Python, ffi};
 use std::io;
@@ -261,26 +262,32 @@ impl<'a, 'py> Driver<'a, 'py> {
         outcome.and(left).and(told.map(drop))
     }
 
-    /// Sends what the job that has ended wrote.
+    /// Sends what the job that has ended wrote. Plain text of TLS first: it becomes bytes of a stream, or of TLS below,
+    /// which then needs another round.
     fn flush_dirty(&mut self) -> PyResult<()> {
         let this = self.event_loop.get();
-        this.has_dirty.store(false, Relaxed);
-        let dirty = this.with(self.py, |state| std::mem::take(&mut state.dirty));
         let mut outcome = Ok(());
-        for object in &dirty {
+        while this.has_dirty.swap(false, Relaxed) {
+            let mut dirty = this.with(self.py, |state| std::mem::take(&mut state.dirty));
             // All are flushed, whatever one of them raises: nobody would come back for the others.
-            outcome = outcome.and(stream::flush(self.py, object.bind(self.py)));
-        }
-        // Hand the allocation back for the next job, unless a flush made a new one.
-        let mut empty = dirty;
-        let first = empty.pop();
-        empty.clear();
-        drop(first);
-        this.with(self.py, |state| {
-            if state.dirty.capacity() == 0 {
-                state.dirty = empty;
+            for transport in &dirty {
+                if let Dirty::Tls(tls) = transport {
+                    outcome = outcome.and(tls::flush(self.py, tls.bind(self.py)));
+                }
             }
-        });
+            for transport in &dirty {
+                if let Dirty::Stream(stream) = transport {
+                    outcome = outcome.and(stream::flush(self.py, stream.bind(self.py)));
+                }
+            }
+            dirty.clear();
+            // Hand the allocation back for the next job, unless a flush made a new one.
+            this.with(self.py, |state| {
+                if state.dirty.capacity() == 0 {
+                    state.dirty = dirty;
+                }
+            });
+        }
         outcome
     }
 }

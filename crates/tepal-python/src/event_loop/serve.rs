@@ -6,10 +6,9 @@ use super::{Job, Loop};
 use crate::errors;
 use crate::raw::context;
 use crate::stream;
-use pyo3::exceptions::PyNotImplementedError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::{PyResult, Python, ffi};
+use pyo3::{PyResult, Python, ffi, intern};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use tepal_sys::reactor::{Interest, Token, Trigger};
 use tepal_sys::socket::{self, AcceptFailure, Address};
@@ -28,6 +27,8 @@ pub(crate) struct Listener {
     context: Py<PyAny>,
     /// At most so many connections are taken in one job.
     backlog: usize,
+    /// The context and the time limits of TLS, as `_start_serving` was given them.
+    tls: Option<[Py<PyAny>; 3]>,
 }
 
 impl Listener {
@@ -35,6 +36,9 @@ impl Listener {
         visit.call(&self.sock)?;
         visit.call(&self.factory)?;
         visit.call(&self.server)?;
+        for object in self.tls.iter().flatten() {
+            visit.call(object)?;
+        }
         visit.call(&self.context)
     }
 
@@ -52,6 +56,26 @@ impl Listener {
             server: self.server.as_ref().map(|server| server.clone_ref(py)),
             context: self.context.clone_ref(py),
             backlog: self.backlog,
+            tls: self
+                .tls
+                .as_ref()
+                .map(|parts| parts.each_ref().map(|part| part.clone_ref(py))),
+        }
+    }
+
+    /// What stands between a connection and the protocol made for it: nothing, or the layer of TLS.
+    fn layered<'py>(
+        &self,
+        event_loop: &Bound<'py, Loop>,
+        protocol: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = event_loop.py();
+        match &self.tls {
+            None => Ok(protocol),
+            Some([context, handshake, shutdown]) => event_loop.as_any().call_method1(
+                intern!(py, "_serve_tls"),
+                (protocol, context, handshake, shutdown),
+            ),
         }
     }
 }
@@ -113,7 +137,9 @@ impl Loop {
         };
         // SAFETY: just made.
         unsafe { driver.entered.enter(py, context.as_ptr())? };
-        let protocol = match listener.factory.bind(py).call0() {
+        let made = listener.factory.bind(py).call0();
+        let layered = made.and_then(|protocol| listener.layered(driver.event_loop, protocol));
+        let protocol = match layered {
             Ok(protocol) => protocol,
             Err(error) => {
                 driver.entered.leave(py)?;
@@ -183,6 +209,7 @@ impl Loop {
             &listener.sock,
             &listener.server,
             listener.backlog,
+            listener.tls.as_ref(),
         );
         // In the server's own context, which `_start_serving` will copy: not in that of the connection before.
         let keywords = pyo3::types::PyDict::new(py);
@@ -215,12 +242,19 @@ impl Loop {
         context: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = slf.py();
-        drop((ssl_handshake_timeout, ssl_shutdown_timeout));
-        if sslcontext.is_some_and(|context| context.is_truthy().unwrap_or(true)) {
-            return Err(PyNotImplementedError::new_err(
-                "tepal does not serve TLS yet: terminate it in front of the server, or use asyncio's loop",
-            ));
-        }
+        let tls = match sslcontext {
+            Some(context) if !context.is_none() => {
+                let seconds = |limit: Option<Bound<'_, PyAny>>| {
+                    limit.map_or_else(|| py.None(), Bound::unbind)
+                };
+                Some([
+                    context.unbind(),
+                    seconds(ssl_handshake_timeout),
+                    seconds(ssl_shutdown_timeout),
+                ])
+            }
+            _ => None,
+        };
         let this = slf.get();
         let fd: RawFd = sock.call_method0("fileno")?.extract()?;
         let listening: BorrowedFd<'_> =
@@ -238,6 +272,7 @@ impl Loop {
             server: server.map(Bound::unbind),
             context: context.unbind(),
             backlog,
+            tls,
         };
         let (token, old) = this.with(py, |state| {
             state.install(fd, Source::Listener(Box::new(listener)))

@@ -15,6 +15,7 @@ pub(crate) mod handle;
 pub(crate) mod loop_methods;
 pub(crate) mod method_table;
 pub(crate) mod native_type;
+pub(crate) mod ssl_object;
 
 use pyo3::exceptions::PySystemError;
 use pyo3::{PyErr, PyResult, Python, ffi};

@@ -11,6 +11,7 @@ use crate::errors;
 use crate::event_loop::{Driver, Job, Loop, Source};
 use crate::names;
 use crate::raw::call;
+use crate::tls;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -29,9 +30,8 @@ pub(crate) fn open<'py>(
     event_loop: &Bound<'py, Loop>,
     parts: Parts<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = event_loop.py();
-    let class = CLASS.import(py, "tepal._transports", "SocketTransport")?;
+    let class = class(py)?;
     let buffered_protocol = is_buffered(parts.protocol)?;
     // SAFETY: our type's `tp_new` ignores its arguments; the class derives from it, and its `__init__` has nothing
     // to do.
@@ -45,6 +45,7 @@ pub(crate) fn open<'py>(
         socket: parts.socket,
         token: None,
         protocol: Some(parts.protocol.clone().unbind()),
+        upper: tls::transport_of(parts.protocol).map(Bound::unbind),
         server: parts.server.map(|server| server.clone().unbind()),
         context: parts.context.clone().unbind(),
         waiter: parts.waiter.map(|waiter| waiter.clone().unbind()),
@@ -67,6 +68,16 @@ pub(crate) fn open<'py>(
         call::method1(server, names::_attach(py), &transport)?;
     }
     Ok(transport)
+}
+
+/// The class that every stream is made of.
+///
+/// # Errors
+///
+/// What importing it raises.
+pub(super) fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    CLASS.import(py, "tepal._transports", "SocketTransport")
 }
 
 /// Calls `connection_made`, starts reading, and tells the waiter.
@@ -240,13 +251,7 @@ pub(super) fn fail(stream: &Bound<'_, PyAny>, error: PyErr, message: &str) -> Py
     };
     let told = if error.is_instance_of::<PyOSError>(py) {
         if event_loop.get().debug() {
-            let text = format!("{}: {message}", stream.repr()?);
-            let keywords = pyo3::types::PyDict::new(py);
-            keywords.set_item("exc_info", error.value(py))?;
-            let logger = py.import("asyncio.log")?.getattr("logger")?;
-            logger
-                .call_method("debug", ("%s", text), Some(&keywords))
-                .map(drop)
+            errors::log_debug(stream, message, &error)
         } else {
             Ok(())
         }
@@ -332,18 +337,18 @@ fn close_socket(event_loop: &Bound<'_, Loop>, stream: &Bound<'_, PyAny>) -> PyRe
         (
             socket,
             state.token.take(),
-            state.protocol.take(),
+            (state.protocol.take(), state.upper.take()),
             state.server.take(),
         )
     });
-    let Some((socket, token, protocol, server)) = taken else {
+    let Some((socket, token, protocols, server)) = taken else {
         return Ok(());
     };
     if let Some(token) = token {
         let source = event_loop.get().with(py, |state| state.uninstall(token));
         drop(source);
     }
-    drop(protocol);
+    drop(protocols);
     let closed = match socket {
         Socket::Native(fd) => {
             drop(fd);

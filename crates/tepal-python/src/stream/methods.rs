@@ -14,7 +14,7 @@ use pyo3::{PyResult, Python, ffi};
 use std::ffi::{c_int, c_void};
 use std::os::fd::IntoRawFd;
 use std::sync::atomic::Ordering::Relaxed;
-use tepal_core::transport::FilePart;
+use tepal_core::transport::{FilePart, LimitsError};
 use tepal_sys::socket;
 
 with_argument!(py_write, |py, stream, data| nothing(
@@ -81,21 +81,8 @@ plain!(py_limits, |py, stream| {
     )
 });
 with_argument!(py_set_limits, |py, stream, limits| {
-    let (high, low) = limits.extract::<(Option<i128>, Option<i128>)>()?;
-    let size = |mark: Option<i128>| mark.map(usize::try_from).transpose();
-    let wrong = |high: i128, low: i128| {
-        PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0"))
-    };
-    let (Ok(high_size), Ok(low_size)) = (size(high), size(low)) else {
-        let high = high.unwrap_or_else(|| low.map_or(0, |low| 4 * low));
-        return Err(wrong(high, low.unwrap_or(high / 4)));
-    };
-    let set = with(stream, |_, state| {
-        state.flow.set_limits(high_size, low_size)
-    });
-    if let Some(Err(error)) = set {
-        return Err(wrong(error.high as i128, error.low as i128));
-    }
+    let (high, low) = flow_limits(limits)?;
+    check_limits(with(stream, |_, state| state.flow.set_limits(high, low)))?;
     // What could leave has left, so that bytes which only wait for the end of the job count for nothing.
     write::flush(py, stream)?;
     nothing(py, write::pause_if_full(stream))
@@ -168,6 +155,48 @@ plain!(py_close_socket, |py, stream| nothing(
     py,
     life::drop_socket(stream)
 ));
+
+/// The marks `(high, low)` that a program gave, each of which may be None.
+///
+/// # Errors
+///
+/// ValueError for negative ones, TypeError for what is no tuple of numbers.
+pub(crate) fn flow_limits(limits: &Bound<'_, PyAny>) -> PyResult<(Option<usize>, Option<usize>)> {
+    let (high, low) = limits.extract::<(Option<i128>, Option<i128>)>()?;
+    let size = |mark: Option<i128>| mark.map(usize::try_from).transpose();
+    match (size(high), size(low)) {
+        (Ok(high), Ok(low)) => Ok((high, low)),
+        _ => {
+            let high = high.unwrap_or_else(|| low.map_or(0, |low| 4 * low));
+            Err(wrong_limits(high, low.unwrap_or(high / 4)))
+        }
+    }
+}
+
+/// What became of setting them.
+///
+/// # Errors
+///
+/// ValueError in asyncio's words when the one was not above the other.
+pub(crate) fn check_limits(set: Option<Result<(), LimitsError>>) -> PyResult<()> {
+    match set {
+        Some(Err(error)) => Err(wrong_limits(error.high as i128, error.low as i128)),
+        _ => Ok(()),
+    }
+}
+
+fn wrong_limits(high: i128, low: i128) -> PyErr {
+    PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0"))
+}
+
+/// Whether a transport is one of ours whose methods no subclass replaces.
+///
+/// # Errors
+///
+/// What importing the class raises.
+pub(crate) fn is_plain(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(transport.get_type().is(life::class(transport.py())?))
+}
 
 /// `_fatal_error(exc, message)`: asyncio's own protocols call it on their transport.
 unsafe extern "C" fn py_fatal_error(object: Object, arguments: Object) -> Object {
@@ -328,7 +357,13 @@ unsafe extern "C" fn traverse(
         if let Some(future) = told {
             visit!(visitor, argument, future.as_ptr());
         }
-        let optional = [&state.protocol, &state.server, &state.error, &state.waiter];
+        let optional = [
+            &state.protocol,
+            &state.upper,
+            &state.server,
+            &state.error,
+            &state.waiter,
+        ];
         for object in optional.into_iter().flatten() {
             visit!(visitor, argument, object.as_ptr());
         }

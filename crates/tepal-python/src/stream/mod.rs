@@ -14,10 +14,11 @@ mod read;
 mod state;
 mod write;
 
-pub(crate) use life::{begin, is_closing, open};
-pub(crate) use methods::register;
-pub(crate) use state::{Parts, Socket};
-pub(crate) use write::flush;
+pub(crate) use life::{abort, begin, is_closing, open};
+pub(crate) use methods::{check_limits, flow_limits, is_plain, register};
+pub(crate) use read::is_buffered;
+pub(crate) use state::{Chunk, Parts, Socket};
+pub(crate) use write::{Finished, flush, gather, send};
 
 use crate::event_loop::Driver;
 use pyo3::prelude::*;

@@ -7,6 +7,7 @@ use crate::errors;
 use crate::event_loop::{Driver, Job, initialized, receive_into};
 use crate::names;
 use crate::raw::call;
+use crate::tls;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -42,9 +43,10 @@ pub(super) fn handle_readable(
             protocol,
             state.context.clone_ref(py),
             flags.buffered_protocol,
+            state.upper.as_ref().map(|upper| upper.clone_ref(py)),
         ))
     });
-    let Some(Some((fd, protocol, context, buffered))) = plan else {
+    let Some(Some((fd, protocol, context, buffered, upper))) = plan else {
         return Ok(());
     };
     // SAFETY: a stream's context is one (`Parts`).
@@ -53,14 +55,27 @@ pub(super) fn handle_readable(
     if buffered {
         read_into_protocol(driver, stream, &protocol, fd)
     } else {
-        read_bytes(driver, stream, &protocol, fd)
+        let receiver = match upper {
+            Some(upper) => Receiver::Tls(upper.into_bound(driver.py)),
+            None => Receiver::Protocol,
+        };
+        read_bytes(driver, stream, &protocol, &receiver, fd)
     }
+}
+
+/// Who takes the bytes.
+enum Receiver<'py> {
+    /// The protocol, in Python.
+    Protocol,
+    /// The TLS transport behind it.
+    Tls(Bound<'py, PyAny>),
 }
 
 fn read_bytes(
     driver: &mut Driver<'_, '_>,
     stream: &Bound<'_, PyAny>,
     protocol: &Bound<'_, PyAny>,
+    receiver: &Receiver<'_>,
     fd: RawFd,
 ) -> PyResult<()> {
     let py = driver.py;
@@ -70,13 +85,19 @@ fn read_bytes(
         Ok(None) => Ok(()),
         Ok(Some(0)) => handle_end(driver, stream, protocol),
         Ok(Some(count)) => {
-            let data = PyBytes::new(py, initialized(&driver.scratch[..count]));
+            let bytes = initialized(&driver.scratch[..count]);
             let full = count == driver.scratch.len();
-            if let Err(error) = call::method1(protocol, names::data_received(py), data.as_any()) {
+            let taken = match receiver {
+                Receiver::Tls(upper) => tls::receive(upper, bytes),
+                Receiver::Protocol => {
+                    let data = PyBytes::new(py, bytes);
+                    call::method1(protocol, names::data_received(py), data.as_any()).map(drop)
+                }
+            };
+            if let Err(error) = taken {
                 let message = "Fatal error: protocol.data_received() call failed.";
                 return handle_raised(driver, stream, error, message);
             }
-            drop(data);
             read_on(driver, stream, full);
             Ok(())
         }
@@ -231,9 +252,13 @@ pub(super) fn resume(stream: &Bound<'_, PyAny>) {
 /// What `isinstance` raises.
 pub(super) fn set_protocol(stream: &Bound<'_, PyAny>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let buffered = is_buffered(protocol)?;
+    let upper = tls::transport_of(protocol).map(Bound::unbind);
     let old = with(stream, |_, state| {
         state.flags.buffered_protocol = buffered;
-        state.protocol.replace(protocol.clone().unbind())
+        (
+            state.protocol.replace(protocol.clone().unbind()),
+            std::mem::replace(&mut state.upper, upper),
+        )
     });
     drop(old);
     Ok(())
@@ -244,7 +269,7 @@ pub(super) fn set_protocol(stream: &Bound<'_, PyAny>, protocol: &Bound<'_, PyAny
 /// # Errors
 ///
 /// What `isinstance` raises.
-pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(crate) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     use pyo3::sync::PyOnceLock;
     static KIND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = protocol.py();

@@ -47,7 +47,20 @@ pub(crate) struct Parts<'a, 'py> {
 }
 
 /// Bytes to write: an immutable object, kept without a copy.
-pub(crate) struct Chunk(pub(super) Py<PyBytes>);
+pub(crate) struct Chunk(Py<PyBytes>);
+
+impl From<Bound<'_, PyBytes>> for Chunk {
+    fn from(bytes: Bound<'_, PyBytes>) -> Self {
+        Self(bytes.unbind())
+    }
+}
+
+impl Chunk {
+    /// The same bytes again.
+    pub(crate) fn share(&self, py: Python<'_>) -> Self {
+        Self(self.0.clone_ref(py))
+    }
+}
 
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
@@ -61,6 +74,24 @@ impl AsRef<[u8]> for Chunk {
     }
 }
 
+/// What a stream sends.
+pub(crate) enum Outgoing {
+    /// What a program wrote.
+    Chunk(Chunk),
+    /// Records that TLS made of it.
+    Records(Vec<u8>),
+}
+
+impl AsRef<[u8]> for Outgoing {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Chunk(chunk) => chunk.as_ref(),
+            Self::Records(bytes) => bytes,
+        }
+    }
+}
+
 /// The state of a stream, from `open` to the collector.
 pub(crate) struct Stream {
     pub(super) event_loop: Py<Loop>,
@@ -68,13 +99,15 @@ pub(crate) struct Stream {
     pub(super) token: Option<Token>,
     /// `None` after `connection_lost`.
     pub(super) protocol: Option<Py<PyAny>>,
+    /// The TLS transport behind the protocol, which takes bytes without a call into Python.
+    pub(super) upper: Option<Py<PyAny>>,
     pub(super) server: Option<Py<PyAny>>,
     pub(super) context: Py<PyAny>,
     /// Told when reading has begun.
     pub(super) waiter: Option<Py<PyAny>>,
     /// What `connection_lost` will be told.
     pub(super) error: Option<Py<PyAny>>,
-    pub(super) queue: WriteQueue<Chunk>,
+    pub(super) queue: WriteQueue<Outgoing>,
     pub(super) flow: FlowControl,
     /// The file that `sendfile` sends. It begins when the queue is empty, and refuses writes as long as it is here.
     pub(super) file: Option<Box<Sending>>,

@@ -4,7 +4,7 @@
 //! more waits than [`SOON`] or than the high mark. Outside jobs bytes leave at once. A program that writes and then
 //! blocks its own thread keeps the bytes until it returns to the loop (DESIGN.md, "gathered writes").
 
-use super::state::{Chunk, Stream, with};
+use super::state::{Chunk, Outgoing, Stream, with};
 use super::{file, life};
 use crate::convert;
 use crate::errors;
@@ -39,7 +39,7 @@ pub(super) fn write(stream: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyRes
     if bytes.as_bytes().is_empty() {
         return Ok(());
     }
-    push(stream, Chunk(bytes.unbind()))?;
+    push(stream, Outgoing::Chunk(Chunk::from(bytes)))?;
     settle(stream)
 }
 
@@ -55,7 +55,7 @@ pub(super) fn write_lines(stream: &Bound<'_, PyAny>, chunks: &Bound<'_, PyAny>) 
     for chunk in chunks.try_iter()? {
         let bytes = convert::written(&chunk?)?;
         if !bytes.as_bytes().is_empty() {
-            push(stream, Chunk(bytes.unbind()))?;
+            push(stream, Outgoing::Chunk(Chunk::from(bytes)))?;
         }
     }
     settle(stream)
@@ -73,10 +73,10 @@ fn refused(stream: &Bound<'_, PyAny>, method: &str) -> PyErr {
 }
 
 /// Queues a chunk; a lost connection swallows it, as asyncio does.
-fn push(stream: &Bound<'_, PyAny>, chunk: Chunk) -> PyResult<()> {
+fn push(stream: &Bound<'_, PyAny>, chunk: Outgoing) -> PyResult<()> {
     enum Pushed {
-        Queued(Option<Chunk>),
-        Lost { chunk: Chunk, writes: u32 },
+        Queued(Option<Outgoing>),
+        Lost { chunk: Outgoing, writes: u32 },
     }
     let pushed = with(stream, |_, state| {
         if state.flags.lost {
@@ -175,6 +175,49 @@ pub(crate) fn flush(py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
+/// Sends the records of a TLS transport above, behind whatever waits. What is left in `records` is its memory, for
+/// the next ones.
+///
+/// # Errors
+///
+/// As [`flush`].
+pub(crate) fn send(stream: &Bound<'_, PyAny>, records: &mut Vec<u8>) -> PyResult<()> {
+    // The common case needs no queue: nothing waits, and the kernel takes everything.
+    let sent = with(stream, |_, state| {
+        if !state.queue.is_empty() || state.flags.blocked || state.flags.lost {
+            return 0;
+        }
+        // An error is found again by `flush`, and told there.
+        let fd = tepal_sys::fd::borrow(state.socket.fd());
+        fd.and_then(|fd| socket::send(fd, records))
+            .ok()
+            .flatten()
+            .unwrap_or(0)
+    });
+    let sent = sent.unwrap_or(0);
+    if sent == records.len() {
+        records.clear();
+        return Ok(());
+    }
+    records.drain(..sent);
+    push(stream, Outgoing::Records(std::mem::take(records)))?;
+    flush(stream.py(), stream)?;
+    pause_if_full(stream)
+}
+
+/// As [`send`], together with whatever else the running job sends.
+///
+/// # Errors
+///
+/// As [`flush`].
+pub(crate) fn gather(stream: &Bound<'_, PyAny>, records: Vec<u8>) -> PyResult<()> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    push(stream, Outgoing::Records(records))?;
+    settle(stream)
+}
+
 /// Sends what the running job has gathered, as far as the kernel takes it: the connection is about to be dropped, and
 /// in asyncio these bytes would have gone (`test_what_is_written_right_before_abort_has_gone`). An error changes
 /// nothing any more.
@@ -191,7 +234,7 @@ pub(super) fn send_gathered(stream: &Bound<'_, PyAny>) {
 }
 
 /// Hands the queue to the kernel until it is empty or the kernel is full (`Flags::blocked`).
-fn send_queued(state: &mut Stream, done: &mut Finished) -> io::Result<()> {
+fn send_queued(state: &mut Stream, done: &mut Finished<Outgoing>) -> io::Result<()> {
     let fd = tepal_sys::fd::borrow(state.socket.fd())?;
     while !state.queue.is_empty() {
         match socket::send_gather(fd, state.queue.pieces(), state.queue.buffered())? {
@@ -206,14 +249,22 @@ fn send_queued(state: &mut Stream, done: &mut Finished) -> io::Result<()> {
 }
 
 /// Chunks that were sent, to be dropped outside the borrow; one, the common case, needs no allocation.
-#[derive(Default)]
-struct Finished {
-    first: Option<Chunk>,
-    others: Vec<Chunk>,
+pub(crate) struct Finished<C> {
+    first: Option<C>,
+    others: Vec<C>,
 }
 
-impl Finished {
-    fn add(&mut self, chunk: Chunk) {
+impl<C> Default for Finished<C> {
+    fn default() -> Self {
+        Self {
+            first: None,
+            others: Vec::new(),
+        }
+    }
+}
+
+impl<C> Finished<C> {
+    pub(crate) fn add(&mut self, chunk: C) {
         if self.first.is_none() {
             self.first = Some(chunk);
         } else {
