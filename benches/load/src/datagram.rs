@@ -163,3 +163,53 @@ impl Socket {
         lost
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::args::Mode;
+
+    #[test]
+    fn what_is_dropped_is_lost_and_what_is_late_is_not_the_answer() {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let port = server.local_addr().expect("an address").port();
+        let serving = thread::spawn(move || {
+            let mut inbox = [0; 64];
+            let mut next = || {
+                let (got, peer) = server.recv_from(&mut inbox).expect("a datagram");
+                (inbox[..got].to_vec(), peer)
+            };
+            // The first is held back until the second is there, and only then answered: too late.
+            let (first, peer) = next();
+            let (second, _) = next();
+            server.send_to(&first, peer).expect("a late answer");
+            server.send_to(&second, peer).expect("an answer");
+            let (third, _) = next();
+            server.send_to(&third, peer).expect("an answer");
+        });
+        let args = Args {
+            mode: Mode::Datagram,
+            port,
+            connections: 1,
+            size: 64,
+            parts: 1,
+            until: Until::Requests(3),
+            certificate: None,
+        };
+        let mut poller = Poller::new().expect("a poller");
+        let mut sockets = vec![Socket::open(&args, 0, &poller).expect("a socket")];
+        let measure = drive(
+            Measure::begin(args.until),
+            &mut sockets,
+            &mut poller,
+            &mut Buffer::new(),
+        )
+        .expect("a measure");
+        serving.join().expect("a server that ends");
+        let json = measure.json();
+        assert!(json.contains(r#""requests": 2,"#), "{json}");
+        assert!(json.contains(r#""lost": 1,"#), "{json}");
+    }
+}
