@@ -17,7 +17,6 @@ def never() -> NoReturn:
 
 
 REFUSED: dict[str, Callable[[Any], Awaitable[object]]] = {
-    "datagrams": lambda loop: loop.create_datagram_endpoint(never, local_addr=("127.0.0.1", 0)),
     "read pipe": lambda loop: loop.connect_read_pipe(never, sys.stdin),
     "write pipe": lambda loop: loop.connect_write_pipe(never, sys.stdout),
     "shell": lambda loop: loop.subprocess_shell(never, "exit 1"),

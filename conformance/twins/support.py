@@ -108,6 +108,69 @@ class BufferedRecorder(asyncio.BufferedProtocol):
         return bytes(self.data)
 
 
+class Datagrams(asyncio.DatagramProtocol):
+    """A datagram protocol that writes down what it is told, in order, and wakes whoever waits for it."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.received: list[bytes] = []
+        self.senders: list[Any] = []
+        self.errors: list[Exception] = []
+        self.transport: Any = None
+        self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self._more = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self._happened("made")
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.received.append(data)
+        self.senders.append(addr)
+        self._happened("datagram")
+
+    def error_received(self, exc: Exception) -> None:
+        self.errors.append(exc)
+        self._happened("error")
+
+    def pause_writing(self) -> None:
+        self._happened("pause")
+
+    def resume_writing(self) -> None:
+        self._happened("resume")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.lost.set_result(exc)  # a second time is an error
+        self._happened("lost")
+
+    def _happened(self, event: str) -> None:
+        self.events.append(event)
+        self._more.set()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until `condition()` holds; it is asked whenever something has happened."""
+        while not condition():
+            self._more.clear()
+            await asyncio.wait_for(self._more.wait(), 5)
+
+    async def datagrams(self, count: int) -> list[bytes]:
+        """Wait until `count` datagrams have come."""
+        await self.until(lambda: len(self.received) >= count)
+        return self.received
+
+    async def ended(self) -> BaseException | None:
+        """Wait for `connection_lost`; what it was told."""
+        return await asyncio.wait_for(self.lost, 5)
+
+
+def udp_socket(host: str = "127.0.0.1") -> socket.socket:
+    """A bound UDP socket that blocks for at most five seconds."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((host, 0))
+    sock.settimeout(5)
+    return sock
+
+
 def socket_pair(family: str) -> tuple[socket.socket, socket.socket]:
     """Two connected stream sockets, the first one non-blocking; `family` is "tcp" or "unix"."""
     if family == "unix":

@@ -112,7 +112,7 @@ def _set_options(sock: socket.socket, reuse_address: bool, reuse_port: bool | No
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
     # Linux refuses SO_REUSEPORT to other families since 6.12.9.
     if reuse_port and sock.family in (socket.AF_INET, socket.AF_INET6):
-        _set_reuse_port(sock)
+        set_reuse_port(sock)
     if keep_alive:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
     if sock.family == socket.AF_INET6 and hasattr(socket, "IPPROTO_IPV6"):
@@ -120,7 +120,15 @@ def _set_options(sock: socket.socket, reuse_address: bool, reuse_port: bool | No
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
 
 
-def _set_reuse_port(sock: socket.socket) -> None:
+def set_reuse_port(sock: socket.socket) -> None:
+    """Let other sockets be bound to the same address.
+
+    Args:
+        sock: A socket that is not bound yet.
+
+    Raises:
+        ValueError: The platform does not know how.
+    """
     if not hasattr(socket, "SO_REUSEPORT"):
         raise ValueError("reuse_port not supported by socket module")
     try:

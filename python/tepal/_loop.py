@@ -21,6 +21,8 @@ from typing import Any
 
 from . import _tepal
 from ._connections import ConnectionMethods
+from ._datagrams import DatagramMethods
+from ._endpoints import EndpointMethods
 from ._executor import ExecutorMethods
 from ._names import NameMethods
 from ._sendfile import SendfileMethods
@@ -37,6 +39,8 @@ _REPLACEABLE = frozenset({"time", "call_at"})
 class EventLoop(
     _tepal.Loop,
     ConnectionMethods,
+    DatagramMethods,
+    EndpointMethods,
     ExecutorMethods,
     NameMethods,
     SendfileMethods,

@@ -104,6 +104,30 @@ if TYPE_CHECKING:
             ssl_shutdown_timeout: float | None = None,
         ) -> asyncio.Transport: ...
 
+        def _ensure_fd_no_transport(self, fd: object) -> None: ...
+
+        def _adopt_datagram_socket(
+            self,
+            sock: socket.socket,
+            protocol: asyncio.BaseProtocol,
+            kind: str | None,
+            address: object,
+            connected: bool,
+            waiter: asyncio.Future[None] | None,
+            context: contextvars.Context | None,
+        ) -> Any: ...
+
+        def _make_datagram_transport(
+            self,
+            sock: socket.socket,
+            protocol: asyncio.BaseProtocol,
+            address: Any = None,
+            waiter: asyncio.Future[None] | None = None,
+            extra: dict[str, object] | None = None,
+            *,
+            context: contextvars.Context | None = None,
+        ) -> Any: ...
+
         def _start_serving(
             self,
             protocol_factory: ProtocolFactory,

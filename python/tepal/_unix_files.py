@@ -67,7 +67,7 @@ def bind_unix(path: str | bytes, mode: int | None) -> socket.socket:
         if mode is not None:
             raise ValueError("mode can not be used with an abstract Unix socket: it has no file")
     else:
-        _remove_stale(path)
+        remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)
@@ -90,8 +90,12 @@ def is_abstract(path: str | bytes) -> bool:
     return path.startswith("\0") if isinstance(path, str) else path.startswith(b"\0")
 
 
-def _remove_stale(path: str | bytes) -> None:
-    """Remove a socket that stands at a path. Any other file is left for bind() to complain about."""
+def remove_stale(path: str | bytes) -> None:
+    """Remove a socket that stands at a path. Any other file is left for bind() to complain about.
+
+    Args:
+        path: A path in the file system.
+    """
     try:
         if stat.S_ISSOCK(os.stat(path).st_mode):
             os.remove(path)

@@ -14,17 +14,9 @@ _UNTIL_THEN = "Until it does, run this part of the program on asyncio's own loop
 
 
 class UnsupportedMethods(LoopSurface):
-    """Datagrams, pipes and subprocesses."""
+    """Pipes and subprocesses."""
 
     __slots__ = ()
-
-    async def create_datagram_endpoint(self, *args: object, **kwargs: object) -> NoReturn:
-        """Not supported yet.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise _not_yet("datagram (UDP) endpoints")
 
     async def connect_read_pipe(self, *args: object, **kwargs: object) -> NoReturn:
         """Not supported yet.

@@ -4,10 +4,12 @@
 //! `tepal-core`'s) and no system call (`tepal-sys`). See ARCHITECTURE.md for the way through it.
 
 mod convert;
+mod datagram;
 mod errors;
 mod event_loop;
 mod names;
 mod owned;
+mod protocols;
 mod raw;
 mod stream;
 mod tls;
@@ -27,5 +29,6 @@ fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
     raw::handle::register(module)?;
     stream::register(module)?;
     tls::register(module)?;
+    datagram::register(module)?;
     module.add_function(wrap_pyfunction!(event_loop::after_fork_in_child, module)?)
 }

@@ -1,9 +1,13 @@
-//! Byte machines: what a stream transport knows about its bytes, without the socket.
+//! Byte machines: what a transport knows about its bytes, without the socket.
 
+mod burst;
+mod datagram_queue;
 mod file_part;
 mod flow;
 mod write_queue;
 
+pub use burst::Burst;
+pub use datagram_queue::DatagramQueue;
 pub use file_part::FilePart;
 pub use flow::{FlowControl, FlowEvent, LimitsError};
 pub use write_queue::WriteQueue;

@@ -1,10 +1,11 @@
 //! `_tepal.Loop`: the native half of `tepal.EventLoop`.
 //!
 //! The class keeps the loop's state and hands it from family to family: `run.rs` turns it, `watch.rs` looks after
-//! descriptors, `serve.rs` accepts connections, `sockets.rs` serves the `sock_*` methods, and
+//! descriptors, `serve.rs` accepts connections, `datagrams.rs` takes datagram sockets over, `sockets.rs` serves the `sock_*` methods, and
 //! `raw/loop_methods.rs` holds the few methods that must be faster than PyO3's calling convention. The Python
 //! half, `tepal._loop`, adds what is not hot.
 
+mod datagrams;
 mod run;
 mod serve;
 mod sockets;
@@ -41,6 +42,13 @@ pub(crate) enum Job {
     Stream(Py<PyAny>, StreamJob),
     /// Connections wait at a listening socket, named by its token.
     Accept(Token),
+    /// A datagram transport's `connection_made`. (Three kinds of one word each, and not one with a word for the kind: a
+    /// job stays two words.)
+    DatagramsBegin(Py<PyAny>),
+    /// A datagram transport's socket is ready.
+    DatagramsReady(Py<PyAny>),
+    /// A datagram transport's `connection_lost`.
+    DatagramsLost(Py<PyAny>),
 }
 
 /// A transport that holds bytes for the end of the running job.
@@ -511,7 +519,11 @@ impl Loop {
         let visited = self.state.try_with(|state| {
             for job in state.turn.iter_ready().chain(state.turn.iter_timers()) {
                 match job {
-                    Job::Handle(object) | Job::Stream(object, _) => visit.call(object)?,
+                    Job::Handle(object)
+                    | Job::Stream(object, _)
+                    | Job::DatagramsBegin(object)
+                    | Job::DatagramsReady(object)
+                    | Job::DatagramsLost(object) => visit.call(object)?,
                     Job::Accept(_) => {}
                 }
             }
@@ -542,7 +554,7 @@ impl Loop {
 fn handles<'a>(py: Python<'_>, jobs: impl Iterator<Item = &'a Job>) -> Vec<Py<PyAny>> {
     jobs.filter_map(|job| match job {
         Job::Handle(handle) => Some(handle.clone_ref(py)),
-        Job::Stream(..) | Job::Accept(_) => None,
+        _ => None,
     })
     .collect()
 }

@@ -1,6 +1,7 @@
 //! The driver: asks the core what to do, lets the ground wait, runs the jobs.
 
 use super::{Dirty, Job, Loop, WAKER};
+use crate::datagram;
 use crate::errors;
 use crate::raw::context::Entered;
 use crate::raw::handle::{self, Outcome};
@@ -235,6 +236,11 @@ impl<'a, 'py> Driver<'a, 'py> {
             Job::Handle(handle) => self.run_handle(handle),
             Job::Stream(object, job) => stream::run_job(self, object, job),
             Job::Accept(token) => self.event_loop.get().accept(self, token),
+            Job::DatagramsReady(endpoint) => {
+                datagram::handle_ready(self, &endpoint.into_bound(self.py))
+            }
+            Job::DatagramsBegin(endpoint) => datagram::begin(self, &endpoint.into_bound(self.py)),
+            Job::DatagramsLost(endpoint) => datagram::lose(self, &endpoint.into_bound(self.py)),
         }
     }
 
@@ -244,9 +250,12 @@ impl<'a, 'py> Driver<'a, 'py> {
         let this = self.event_loop.get();
         let py = self.py;
         let (subject, protocol) = match &job {
-            Job::Stream(stream, _) => {
-                let protocol = stream.bind(py).call_method0("get_protocol")?;
-                (stream.clone_ref(py), protocol.unbind())
+            Job::Stream(transport, _)
+            | Job::DatagramsBegin(transport)
+            | Job::DatagramsReady(transport)
+            | Job::DatagramsLost(transport) => {
+                let protocol = transport.bind(py).call_method0("get_protocol")?;
+                (transport.clone_ref(py), protocol.unbind())
             }
             _ => (self.event_loop.clone().into_any().unbind(), py.None()),
         };

@@ -8,6 +8,7 @@
 
 use super::{Job, Loop};
 use crate::convert;
+use crate::datagram;
 use crate::event_loop::serve::Listener;
 use crate::raw::handle;
 use crate::raw::{Object, context};
@@ -32,6 +33,8 @@ pub(crate) enum Source {
     Watch(Watch),
     /// A stream transport's socket.
     Stream(Py<PyAny>),
+    /// A datagram transport's socket.
+    Datagrams(Py<PyAny>),
     /// A server's listening socket.
     Listener(Box<Listener>),
 }
@@ -60,7 +63,7 @@ impl Entry {
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match &self.source {
             None => Ok(()),
-            Some(Source::Stream(object)) => visit.call(object),
+            Some(Source::Stream(object) | Source::Datagrams(object)) => visit.call(object),
             Some(Source::Listener(listener)) => listener.traverse(visit),
             Some(Source::Watch(watch)) => {
                 for watcher in [&watch.reader, &watch.writer].into_iter().flatten() {
@@ -172,6 +175,11 @@ impl Loop {
                 Source::Stream(object) => {
                     let job = StreamJob::of(event);
                     let job = Job::Stream(object.clone_ref(py), job);
+                    state.turn.schedule(job);
+                    Told::Nothing
+                }
+                Source::Datagrams(object) => {
+                    let job = Job::DatagramsReady(object.clone_ref(py));
                     state.turn.schedule(job);
                     Told::Nothing
                 }
@@ -330,12 +338,19 @@ impl Loop {
     fn check_not_a_transport(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
         let owner = self.with(py, |state| {
             match state.sources.get(usize::try_from(fd).ok()?)?.source {
-                Some(Source::Stream(ref object)) => Some(object.clone_ref(py)),
+                Some(Source::Stream(ref object)) => Some((
+                    object.clone_ref(py),
+                    stream::is_closing as fn(&Bound<'_, PyAny>) -> bool,
+                )),
+                Some(Source::Datagrams(ref object)) => Some((
+                    object.clone_ref(py),
+                    datagram::is_closing as fn(&Bound<'_, PyAny>) -> bool,
+                )),
                 _ => None,
             }
         });
         match owner {
-            Some(owner) if !stream::is_closing(owner.bind(py)) => {
+            Some((owner, is_closing)) if !is_closing(owner.bind(py)) => {
                 let shown = owner.bind(py).repr()?;
                 Err(PyRuntimeError::new_err(format!(
                     "File descriptor {fd} is used by transport {shown}"

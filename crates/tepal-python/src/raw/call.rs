@@ -44,6 +44,33 @@ pub(crate) fn method1<'py>(
     }
 }
 
+/// `receiver.name(first, second)`.
+///
+/// # Errors
+///
+/// What the method raises, and AttributeError.
+#[inline]
+pub(crate) fn method2<'py>(
+    receiver: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = [receiver.as_ptr(), first.as_ptr(), second.as_ptr()];
+    // SAFETY: rule 1; all pointers are live for the call, which counts the receiver as an argument.
+    unsafe {
+        owned(
+            receiver.py(),
+            ffi::PyObject_VectorcallMethod(
+                name.as_ptr(),
+                arguments.as_ptr(),
+                arguments.len(),
+                std::ptr::null_mut(),
+            ),
+        )
+    }
+}
+
 /// A new reference from C, or the exception that C set.
 ///
 /// # Safety

@@ -13,7 +13,7 @@ use pyo3::{PyResult, Python, ffi};
 use std::ffi::{CStr, c_int};
 use std::ptr::null_mut;
 
-type Arguments = *const Object;
+pub(crate) type Arguments = *const Object;
 
 /// The positional arguments and the `context` of a call.
 struct Call {
@@ -425,9 +425,15 @@ unsafe fn create_task_slowly(
     }
 }
 
-type FastKeywords = unsafe extern "C" fn(Object, Arguments, ffi::Py_ssize_t, Object) -> Object;
+pub(crate) type FastKeywords =
+    unsafe extern "C" fn(Object, Arguments, ffi::Py_ssize_t, Object) -> Object;
 
-const fn fast(name: &'static CStr, function: FastKeywords, doc: &'static CStr) -> ffi::PyMethodDef {
+/// An entry for C's fast calling convention.
+pub(crate) const fn fast(
+    name: &'static CStr,
+    function: FastKeywords,
+    doc: &'static CStr,
+) -> ffi::PyMethodDef {
     ffi::PyMethodDef {
         ml_name: name.as_ptr(),
         ml_meth: ffi::PyMethodDefPointer {

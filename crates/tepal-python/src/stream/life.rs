@@ -10,9 +10,9 @@ use super::{file, write};
 use crate::errors;
 use crate::event_loop::{Driver, Job, Loop, Source};
 use crate::names;
+use crate::protocols;
 use crate::raw::call;
 use crate::tls;
-use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -240,26 +240,20 @@ pub(super) fn fail(stream: &Bound<'_, PyAny>, error: PyErr, message: &str) -> Py
         return Err(error);
     }
     let parties = with(stream, |py, state| {
-        let protocol = state
-            .protocol
-            .as_ref()
-            .map(|protocol| protocol.clone_ref(py));
+        let protocol = state.protocol.as_ref();
+        let protocol = protocol.map_or_else(|| py.None(), |protocol| protocol.clone_ref(py));
         (state.event_loop.clone_ref(py), protocol)
     });
     let Some((event_loop, protocol)) = parties else {
         return Ok(());
     };
-    let told = if error.is_instance_of::<PyOSError>(py) {
-        if event_loop.get().debug() {
-            errors::log_debug(stream, message, &error)
-        } else {
-            Ok(())
-        }
-    } else {
-        let protocol = protocol.unwrap_or_else(|| py.None());
-        let details = [("transport", stream), ("protocol", protocol.bind(py))];
-        errors::report(event_loop.bind(py), message, &error, &details)
-    };
+    let told = protocols::report_fatal(
+        event_loop.bind(py),
+        stream,
+        protocol.bind(py),
+        message,
+        &error,
+    );
     abort(stream, Some(error));
     told
 }

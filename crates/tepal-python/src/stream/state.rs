@@ -56,6 +56,11 @@ impl From<Bound<'_, PyBytes>> for Chunk {
 }
 
 impl Chunk {
+    /// The object itself.
+    pub(crate) fn bytes<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyBytes> {
+        self.0.bind(py)
+    }
+
     /// The same bytes again.
     pub(crate) fn share(&self, py: Python<'_>) -> Self {
         Self(self.0.clone_ref(py))

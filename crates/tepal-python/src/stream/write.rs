@@ -9,11 +9,9 @@ use super::{file, life};
 use crate::convert;
 use crate::errors;
 use crate::event_loop::Driver;
-use crate::names;
-use crate::raw::call;
+use crate::protocols;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 use std::io;
 use tepal_core::transport::FlowEvent;
 use tepal_sys::reactor::{Interest, Trigger};
@@ -356,32 +354,19 @@ pub(super) fn resume_if_drained(stream: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 fn tell_flow(stream: &Bound<'_, PyAny>, event: Option<FlowEvent>) -> PyResult<()> {
-    let py = stream.py();
-    let (method, message): (&Bound<'_, PyString>, _) = match event {
+    let event = match event {
         None | Some(FlowEvent::None) => return Ok(()),
-        Some(FlowEvent::Pause) => (names::pause_writing(py), "protocol.pause_writing() failed"),
-        Some(FlowEvent::Resume) => (
-            names::resume_writing(py),
-            "protocol.resume_writing() failed",
-        ),
+        Some(event) => event,
     };
-    let Some(Some((protocol, event_loop))) = with(stream, |py, state| {
+    let parties = with(stream, |py, state| {
         let protocol = state.protocol.as_ref()?.clone_ref(py);
-        Some((protocol, state.event_loop.clone_ref(py)))
-    }) else {
+        Some((state.event_loop.clone_ref(py), protocol))
+    });
+    let Some(Some((event_loop, protocol))) = parties else {
         return Ok(());
     };
-    let protocol = protocol.bind(py);
-    match call::method0(protocol, method) {
-        Ok(_) => Ok(()),
-        Err(error) if errors::ends_the_loop(py, &error) => Err(error),
-        Err(error) => errors::report(
-            event_loop.bind(py),
-            message,
-            &error,
-            &[("transport", stream), ("protocol", protocol)],
-        ),
-    }
+    let py = stream.py();
+    protocols::tell_flow(event_loop.bind(py), stream, protocol.bind(py), event)
 }
 
 /// `write_eof()`: the end of the stream follows the bytes that wait.

@@ -1,9 +1,9 @@
-//! Addresses of stream sockets, in a form that asks nothing more of the kernel.
+//! Addresses of sockets, in a form that asks nothing more of the kernel.
 
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The address of one end of a stream socket.
+/// The address of a socket, or of its peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// IPv4: host and port.

@@ -1,8 +1,10 @@
-//! Stream sockets: the calls a transport makes, none of which blocks.
+//! Sockets: the calls a transport makes, none of which blocks.
 
 mod address;
+mod datagram;
 
 pub use address::Address;
+pub use datagram::{receive_from, send_to};
 
 use rustix::io::Errno;
 use rustix::net::{
