@@ -1,17 +1,20 @@
 //! From the records to the program.
 
+use super::engine::Engine;
 use super::life;
 use super::state::{with, with_engine};
 use super::write;
 use crate::errors;
+use crate::event_loop::initialized;
 use crate::names;
+use crate::raw::bytes::Unfinished;
 use crate::raw::call;
 use crate::stream::is_buffered;
-use pyo3::PyResult;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use pyo3::{PyResult, Python};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use tepal_core::tls::Phase;
@@ -21,6 +24,9 @@ use tepal_sys::libssl::Read;
 
 /// How much one `data_received` may bring (asyncio's `SSLProtocol.max_size`), and so the room for one decryption.
 const ROOM: usize = 256 * 1024;
+
+/// From so many bytes on it is cheaper to decrypt into the `bytes` object itself.
+const LARGE: usize = 8 * 1024;
 
 thread_local! {
     /// Room for plain text. Taken while in use: the protocol is called after it has been put back.
@@ -67,14 +73,16 @@ pub(super) fn read(tls: &Bound<'_, PyAny>, mut input: &[u8]) -> PyResult<()> {
 
 fn read_bytes(tls: &Bound<'_, PyAny>, protocol: &Bound<'_, PyAny>, input: &[u8]) -> PyResult<Read> {
     let py = tls.py();
-    let mut room = PLAIN.take().unwrap_or_else(|| ReadBuffer::new(ROOM));
     let worked = with_engine(tls, |engine| {
+        if input.len() > LARGE {
+            return read_in_place(py, engine, input);
+        }
+        let mut room = PLAIN.take().unwrap_or_else(|| ReadBuffer::new(ROOM));
         let (count, outcome) = engine.read(py, input, &mut room);
-        let data =
-            (count > 0).then(|| PyBytes::new(py, crate::event_loop::initialized(&room[..count])));
+        let data = (count > 0).then(|| PyBytes::new(py, initialized(&room[..count])));
+        PLAIN.set(Some(room));
         (data, outcome)
     });
-    PLAIN.set(Some(room));
     let Some((data, outcome)) = worked else {
         return Ok(Read::Drained);
     };
@@ -82,6 +90,26 @@ fn read_bytes(tls: &Bound<'_, PyAny>, protocol: &Bound<'_, PyAny>, input: &[u8])
         call::method1(protocol, names::data_received(py), data.as_any())?;
     }
     outcome
+}
+
+/// As above without the copy: plain text is never longer than its records, so their length is room enough.
+fn read_in_place<'py>(
+    py: Python<'py>,
+    engine: &mut dyn Engine,
+    input: &[u8],
+) -> (Option<Bound<'py, PyBytes>>, PyResult<Read>) {
+    let mut data = match engine
+        .pending(py)
+        .and_then(|pending| Unfinished::new(py, pending + input.len()))
+    {
+        Ok(data) => data,
+        Err(error) => return (None, Err(error)),
+    };
+    let (count, outcome) = engine.read(py, input, data.room());
+    match data.finish(count) {
+        Ok(data) => ((count > 0).then_some(data), outcome),
+        Err(error) => (None, Err(error)),
+    }
 }
 
 fn read_into_protocol(
