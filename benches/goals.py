@@ -28,7 +28,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a goal stands: which of its rows were compared, and which missed it, with cost by limit; None: tepal failed."""
+    """How a goal stands: which of its rows were compared, and which missed it.
+
+    A row is missed with cost by limit, with 0 where nothing at all was allowed, with None where tepal failed.
+    """
 
     goal: Goal
     compared: int
@@ -52,8 +55,7 @@ def judge(lines: Sequence[Line]) -> list[Outcome]:
             if SUBJECT not in line.medians:
                 missed[line.row.id] = None
             elif line.cost(SUBJECT) > limit:
-                # Where nothing is allowed, any is too much, and there is no factor to tell.
-                missed[line.row.id] = line.cost(SUBJECT) / limit if limit else 1.0
+                missed[line.row.id] = line.cost(SUBJECT) / limit if limit else 0.0
         if compared:
             outcomes.append(Outcome(goal, compared, missed))
     return outcomes

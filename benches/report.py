@@ -102,9 +102,15 @@ def _goals(goals: Sequence[Outcome]) -> Iterator[str]:
         yield f"  {state:<18} {outcome.goal.text}"
         worst = sorted(outcome.missed.items(), key=lambda item: -(item[1] or math.inf))
         for row, factor in worst[:_SHOWN]:
-            yield f"  {'':<18}   {row}: {f'{factor:.2f} × what was allowed' if factor else 'tepal failed'}"
+            yield f"  {'':<18}   {row}: {_excess(factor)}"
         if len(worst) > _SHOWN:
             yield f"  {'':<18}   and {len(worst) - _SHOWN} more, all in the JSON"
+
+
+def _excess(factor: float | None) -> str:
+    if factor is None:
+        return "tepal failed"
+    return f"{factor:.2f} × what was allowed" if factor else "nothing was allowed"
 
 
 def _troubles(lines: Sequence[Line]) -> Iterator[str]:

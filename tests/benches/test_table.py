@@ -130,7 +130,9 @@ def test_who_drops_where_nobody_else_does_has_lost_the_row() -> None:
     assert not measured(LOSS, uvloop=0, tepal=0).lost
     line = measured(LOSS, uvloop=0, tepal=120)
     assert (line.ratio, line.lost) == (None, True)
-    assert line.row.id in report.render(header(), [], LOOPS, [line], goals.judge([line])).split("it loses:")[1]
+    text = report.render(header(), [], LOOPS, [line], goals.judge([line]))
+    assert line.row.id in text.split("it loses:")[1]
+    assert f"{line.row.id}: nothing was allowed" in text
 
 
 def test_a_column_is_shown_where_it_has_a_part_and_never_touches_its_neighbour() -> None:
