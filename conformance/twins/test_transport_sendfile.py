@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import socket
+import sys
 from asyncio import base_events
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -137,7 +138,7 @@ def test_writes_are_refused_meanwhile(run: Run, file: BinaryIO, family: str, met
         with peer:
             sending = loop.create_task(loop.sendfile(transport, file))
             await turns()
-            with pytest.raises(RuntimeError, match=f"unable to {method}; sendfile is in progress"):
+            with pytest.raises(RuntimeError, match=r"unable to write(lines)?; sendfile is in progress"):
                 getattr(transport, method)([b"data"] if method == "writelines" else b"data")
             assert await receive_in_turns(peer, len(DATA)) == DATA
             assert await sending == len(DATA)
@@ -316,6 +317,8 @@ def test_an_end_in_the_middle(
 ) -> None:
     if is_asyncio(loop_factory) and way == "kernel":
         pytest.skip("asyncio's sendfile never ends when the transport is closed under it")
+    if is_asyncio(loop_factory) and before and sys.version_info < (3, 12):
+        pytest.skip("asyncio writes to a transport that it has closed")
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -339,6 +342,33 @@ def test_an_end_in_the_middle(
                 assert received[: len(before)] == before
             with pytest.raises(RuntimeError, match="Transport is closing"):
                 await loop.sendfile(transport, file)
+
+    run(main)
+
+
+def test_an_end_before_the_last_block(run: Run, loop_factory: LoopFactory, file: BinaryIO) -> None:
+    """Through Python: the transport is closed while it is too full for a file that is one block long."""
+    if is_asyncio(loop_factory):
+        pytest.skip("asyncio takes a block for sent that it has thrown away")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        take("python", loop)
+        transport, protocol, peer = await connected("unix")
+        before = b"before" * 50_000
+        with peer:
+            transport.write(before)
+            sending = loop.create_task(loop.sendfile(transport, file, 0, 1000))
+            while transport.get_protocol() is protocol:
+                await asyncio.sleep(0)
+            await loop.run_in_executor(None, bool)  # the block has been read by now, or will be at once
+            await turns()
+            assert not sending.done()
+            transport.close()
+            assert await receive_exactly(peer, len(before) + 1) == before
+            with pytest.raises(ConnectionError):
+                await sending
+            await protocol.lost
 
     run(main)
 
@@ -465,16 +495,13 @@ def test_pauses_and_resumes_alternate(run: Run, loop_factory: LoopFactory, file:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         take("python", loop)
-        transport, protocol, peer = await connected("tcp")
+        transport, protocol, peer = await connected("unix")
         with peer:
-            for count in (DATA, DATA[:300_000]):
-                receiving = loop.create_task(receive_in_turns(peer, len(count)))
-                assert await loop.sendfile(transport, file, 0, len(count)) == len(count)
-                assert await receiving == count
-                await eventually(lambda: transport.get_write_buffer_size() == 0)
-            flow = [event for event in protocol.events if event in ("pause", "resume")]
-            assert flow == ["pause", "resume"] * (len(flow) // 2)
-            assert flow
+            # One block, of which a socket that nobody reads takes little: the transport is full when the file is over.
+            assert await loop.sendfile(transport, file, 0, 200_000) == 200_000
+            assert protocol.events == ["made", "pause"]
+            assert await receive_exactly(peer, 200_000) == DATA[:200_000]
+            await eventually(lambda: protocol.events == ["made", "pause", "resume"])
             transport.close()
 
     run(main)

@@ -40,14 +40,15 @@ class WriteGate(asyncio.Protocol):
 
         A checkpoint if the transport is full.
         """
-        if self._transport.is_closing():
-            raise ConnectionError("Connection closed by peer")
-        if self._full:
+        if self._full and not self._transport.is_closing():
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+        if self._transport.is_closing():
+            # Also when it was closed while it had too much to send: what is written now would go nowhere.
+            raise ConnectionError("Connection closed by peer")
 
     def leave(self) -> None:
         """Give the transport its protocol back."""
