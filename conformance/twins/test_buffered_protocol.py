@@ -53,6 +53,23 @@ def test_the_buffer_may_be_a_memoryview(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("format", ["b", "i", "d", "?"])
+def test_the_buffer_may_have_items_of_any_kind(run: Run, format: str) -> None:
+    class Items(BufferedRecorder):
+        def get_buffer(self, sizehint: int) -> memoryview:  # type: ignore[override]
+            return memoryview(self.buffer).cast(format)
+
+    async def main() -> None:
+        transport, protocol, peer = await connect_pair("tcp", Items)
+        with peer:
+            peer.send(b"any number of bytes")
+            assert await protocol.received(19) == b"any number of bytes"
+            transport.close()
+            await protocol.lost
+
+    run(main)
+
+
 def test_the_buffer_is_not_held_between_reads(run: Run) -> None:
     async def main() -> None:
         transport, protocol, peer = await connect_pair("tcp", BufferedRecorder)
@@ -153,4 +170,4 @@ def test_a_buffer_that_cannot_be_written(run: Run) -> None:
         def get_buffer(self, sizehint: int) -> bytes:  # type: ignore[override]
             return b"read only"
 
-    fails_with(run, ReadOnly, "Fatal read error on socket transport", Exception)
+    fails_with(run, ReadOnly, "Fatal read error on socket transport", TypeError)

@@ -203,3 +203,21 @@ def test_localhost_by_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         assert infos
 
     run(main)
+
+
+@pytest.mark.parametrize("host", ["\0", "127.0.0.1\0", "localhost\0.example"])
+def test_no_connection_to_half_a_name(run: Run, host: str) -> None:
+    """The socket module would take the name to end before the NUL."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(ValueError, match="embedded null character"):
+            await loop.create_connection(asyncio.Protocol, host, 1)
+        with pytest.raises(ValueError, match="embedded null character"):
+            await loop.create_server(asyncio.Protocol, host, 0)
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            with pytest.raises(ValueError, match="embedded null character"):
+                await loop.sock_connect(sock, (host, 1))
+
+    run(main)

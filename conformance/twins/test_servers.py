@@ -86,6 +86,19 @@ def test_a_server_accepts_and_tells_where_it_listens(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("backlog", [-1, 0, 1, 1 << 20])
+def test_any_backlog(run: Run, backlog: int) -> None:
+    """The kernel takes it as it comes, a negative one too."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Servant, "127.0.0.1", 0, backlog=backlog)
+        assert server.is_serving()
+        server.close()
+
+    run(main)
+
+
 def test_a_closed_server_refuses_and_can_be_closed_again(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import inspect
 import io
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
-from .support import Run, eventually, receive_exactly, reset, small_buffers, turns
+from .support import LoopFactory, Run, eventually, receive_exactly, reset, small_buffers, turns
+from .versions import is_asyncio
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -136,8 +138,42 @@ def test_recv_into_what_cannot_be_written(run: Run, pair: Pair) -> None:
     async def main() -> None:
         loop, (one, other) = asyncio.get_running_loop(), pair
         other.send(b"data")
-        with pytest.raises((TypeError, BufferError)):
-            await loop.sock_recv_into(one, b"read only")  # type: ignore[arg-type]
+        for wrong in (b"read only", memoryview(bytearray(10))[::2], "text", None):
+            with pytest.raises(TypeError):
+                await loop.sock_recv_into(one, wrong)  # type: ignore[arg-type]
+
+    run(main)
+
+
+def test_recv_into_buffers_of_other_items_than_bytes(run: Run, pair: Pair) -> None:
+    async def main() -> None:
+        loop, (one, other) = asyncio.get_running_loop(), pair
+        buffer: Any
+        for buffer in (
+            array.array("i", [0, 0]),
+            memoryview(bytearray(8)).cast("d"),
+            memoryview(bytearray(8)).cast("B", (2, 4)),
+        ):
+            other.send(b"01234567")
+            assert await loop.sock_recv_into(one, buffer) == 8
+            assert bytes(memoryview(buffer).cast("B")) == b"01234567"
+
+    run(main)
+
+
+def test_sendall_of_items_that_are_no_bytes(run: Run, loop_factory: LoopFactory, pair: Pair) -> None:
+    if is_asyncio(loop_factory):
+        pytest.skip("asyncio counts items where the kernel counts bytes")
+
+    async def main() -> None:
+        loop, (one, other) = asyncio.get_running_loop(), pair
+        for data in (
+            array.array("i", [1, 2]),
+            memoryview(b"01234567").cast("d"),
+            memoryview(b"01234567").cast("B", (2, 4)),
+        ):
+            await loop.sock_sendall(one, data)
+            assert await receive_exactly(other, 8) == bytes(data)
 
     run(main)
 

@@ -162,6 +162,9 @@ def _as_written(address: tuple[Any, ...], family: int, kind: int, proto: int) ->
         port = int(port)
     except (TypeError, ValueError):
         return None
+    if "\0" in host:
+        # The socket module would look up what stands before it, which is not what was asked for.
+        raise ValueError("embedded null character")
     if family in (socket.AF_UNSPEC, socket.AF_INET) and _is_literal(host, socket.AF_INET):
         return socket.AF_INET, kind, proto, "", (host, port)
     if family in (socket.AF_UNSPEC, socket.AF_INET6) and _is_literal(host, socket.AF_INET6):

@@ -236,7 +236,7 @@ impl Loop {
         sock: Bound<'_, PyAny>,
         sslcontext: Option<Bound<'_, PyAny>>,
         server: Option<Bound<'_, PyAny>>,
-        backlog: usize,
+        backlog: i64,
         ssl_handshake_timeout: Option<Bound<'_, PyAny>>,
         ssl_shutdown_timeout: Option<Bound<'_, PyAny>>,
         context: Option<Bound<'_, PyAny>>,
@@ -271,7 +271,8 @@ impl Loop {
             factory: protocol_factory.unbind(),
             server: server.map(Bound::unbind),
             context: context.unbind(),
-            backlog,
+            // What listen(2) makes of a negative one, and of a large one, is the kernel's affair.
+            backlog: usize::try_from(backlog).unwrap_or(0),
             tls,
         };
         let (token, old) = this.with(py, |state| {

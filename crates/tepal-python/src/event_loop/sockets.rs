@@ -5,7 +5,7 @@
 
 use super::Loop;
 use crate::errors;
-use pyo3::buffer::PyBuffer;
+use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -50,7 +50,7 @@ impl Loop {
         fd: RawFd,
         buffer: &Bound<'_, PyAny>,
     ) -> PyResult<Option<usize>> {
-        let view = PyBuffer::<u8>::get(buffer)?;
+        let view = PyUntypedBuffer::get(buffer)?;
         let fd = tepal_sys::fd::borrow(fd).map_err(|error| errors::from_io(py, &error))?;
         receive_into(py, fd, &view)
     }
@@ -71,7 +71,7 @@ impl Loop {
         if let Ok(bytes) = data.cast::<PyBytes>() {
             return send(bytes.as_bytes());
         }
-        let view = PyBuffer::<u8>::get(data)?;
+        let view = PyUntypedBuffer::get(data)?;
         if !view.is_c_contiguous() {
             return Err(PyTypeError::new_err(
                 "the data must be contiguous in memory",
@@ -92,14 +92,14 @@ pub(crate) fn initialized(room: &[MaybeUninit<u8>]) -> &[u8] {
 ///
 /// # Errors
 ///
-/// BufferError for one that is read-only or scattered, OSError from the kernel.
+/// TypeError for one that is read-only or scattered, OSError from the kernel.
 pub(crate) fn receive_into(
     py: Python<'_>,
     fd: std::os::fd::BorrowedFd<'_>,
-    view: &PyBuffer<u8>,
+    view: &PyUntypedBuffer,
 ) -> PyResult<Option<usize>> {
     if view.readonly() || !view.is_c_contiguous() {
-        return Err(pyo3::exceptions::PyBufferError::new_err(
+        return Err(PyTypeError::new_err(
             "a writable buffer that is contiguous in memory is required",
         ));
     }

@@ -8,7 +8,7 @@ use crate::event_loop::{Driver, Job, initialized, receive_into};
 use crate::names;
 use crate::raw::call;
 use crate::tls;
-use pyo3::buffer::PyBuffer;
+use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -121,7 +121,7 @@ fn read_into_protocol(
     let py = driver.py;
     let buffer = protocol
         .call_method1(names::get_buffer(py), (-1,))
-        .and_then(|buffer| PyBuffer::<u8>::get(&buffer))
+        .and_then(|buffer| PyUntypedBuffer::get(&buffer))
         .and_then(|view| {
             if view.len_bytes() == 0 {
                 Err(PyRuntimeError::new_err(
