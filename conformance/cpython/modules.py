@@ -5,6 +5,7 @@ MODULES = [
     "test_events",
     "test_sslproto",
     "test_ssl",
+    "test_subprocess",
     "test_taskgroups",
     "test_sock_lowlevel",
     "test_unix_events",

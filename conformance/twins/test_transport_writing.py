@@ -516,3 +516,18 @@ def test_an_echo_in_both_directions_at_once(run: Run) -> None:
         await finish(transport, protocol, peer)
 
     run(main)
+
+
+@FAMILIES
+def test_whoever_waits_to_write_is_told_of_the_loss_and_not_to_go_on(run: Run, family: str) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect_pair(family)
+        small_buffers(transport.get_extra_info("socket"))
+        transport.pause_reading()  # so that the write side alone meets the end
+        transport.write(b"x" * 4_000_000)
+        assert protocol.events == ["made", "pause"]
+        reset(peer)
+        assert isinstance(await protocol.lost, OSError)
+        assert protocol.events == ["made", "pause", "lost"]
+
+    run(main)

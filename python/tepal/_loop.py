@@ -25,12 +25,12 @@ from ._datagrams import DatagramMethods
 from ._endpoints import EndpointMethods
 from ._executor import ExecutorMethods
 from ._names import NameMethods
+from ._processes import ProcessMethods
 from ._sendfile import SendfileMethods
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
 from ._tls import TlsMethods
 from ._transports import TransportMethods
-from ._unsupported import UnsupportedMethods
 
 _REPLACEABLE = frozenset({"time", "call_at"})
 """Methods that native code calls on itself, unless somebody has put another in their place."""
@@ -43,12 +43,12 @@ class EventLoop(
     EndpointMethods,
     ExecutorMethods,
     NameMethods,
+    ProcessMethods,
     SendfileMethods,
     SignalMethods,
     SocketMethods,
     TlsMethods,
     TransportMethods,
-    UnsupportedMethods,
     BaseEventLoop,
 ):
     """An asyncio event loop, written in Rust.

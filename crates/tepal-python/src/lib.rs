@@ -9,6 +9,8 @@ mod errors;
 mod event_loop;
 mod names;
 mod owned;
+mod pipe;
+mod process;
 mod protocols;
 mod raw;
 mod stream;
@@ -30,5 +32,7 @@ fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
     stream::register(module)?;
     tls::register(module)?;
     datagram::register(module)?;
+    pipe::register(module)?;
+    module.add_function(wrap_pyfunction!(process::spawn, module)?)?;
     module.add_function(wrap_pyfunction!(event_loop::after_fork_in_child, module)?)
 }

@@ -7,6 +7,8 @@ pub mod buffer;
 pub mod clock;
 pub mod fd;
 pub mod libssl;
+pub mod pipe;
+pub mod process;
 pub mod reactor;
 pub mod socket;
 pub mod waker;

@@ -1,11 +1,12 @@
 //! `_tepal.Loop`: the native half of `tepal.EventLoop`.
 //!
 //! The class keeps the loop's state and hands it from family to family: `run.rs` turns it, `watch.rs` looks after
-//! descriptors, `serve.rs` accepts connections, `datagrams.rs` takes datagram sockets over, `sockets.rs` serves the `sock_*` methods, and
-//! `raw/loop_methods.rs` holds the few methods that must be faster than PyO3's calling convention. The Python
-//! half, `tepal._loop`, adds what is not hot.
+//! descriptors, `serve.rs` accepts connections, `datagrams.rs` and `pipes.rs` take datagram sockets and pipes over,
+//! `sockets.rs` serves the `sock_*` methods, and `raw/loop_methods.rs` holds the few methods that must be faster than
+//! PyO3's calling convention. The Python half, `tepal._loop`, adds what is not hot.
 
 mod datagrams;
+mod pipes;
 mod run;
 mod serve;
 mod sockets;
@@ -13,7 +14,7 @@ mod watch;
 
 pub(crate) use run::Driver;
 pub(crate) use sockets::{initialized, receive_into};
-pub(crate) use watch::Source;
+pub(crate) use watch::{Side, Source};
 
 use crate::errors;
 use crate::owned::Owned;
@@ -40,6 +41,8 @@ pub(crate) enum Job {
     Handle(Py<PyAny>),
     /// Something for a stream transport to do.
     Stream(Py<PyAny>, StreamJob),
+    /// The next thing that a pipe transport has to do; the pipe knows what (so that a job stays two words).
+    Pipe(Py<PyAny>),
     /// Connections wait at a listening socket, named by its token.
     Accept(Token),
     /// A datagram transport's `connection_made`. (Three kinds of one word each, and not one with a word for the kind: a
@@ -54,6 +57,7 @@ pub(crate) enum Job {
 /// A transport that holds bytes for the end of the running job.
 pub(crate) enum Dirty {
     Stream(Py<PyAny>),
+    Pipe(Py<PyAny>),
     Tls(Py<PyAny>),
 }
 
@@ -201,6 +205,13 @@ impl Loop {
     pub(crate) fn add_dirty(&self, py: Python<'_>, stream: Py<PyAny>) {
         self.state
             .with(py, |state| state.dirty.push(Dirty::Stream(stream)));
+        self.has_dirty.store(true, Relaxed);
+    }
+
+    /// Remembers that a pipe holds bytes for the end of the running job.
+    pub(crate) fn add_dirty_pipe(&self, py: Python<'_>, pipe: Py<PyAny>) {
+        self.state
+            .with(py, |state| state.dirty.push(Dirty::Pipe(pipe)));
         self.has_dirty.store(true, Relaxed);
     }
 
@@ -521,6 +532,7 @@ impl Loop {
                 match job {
                     Job::Handle(object)
                     | Job::Stream(object, _)
+                    | Job::Pipe(object)
                     | Job::DatagramsBegin(object)
                     | Job::DatagramsReady(object)
                     | Job::DatagramsLost(object) => visit.call(object)?,
@@ -530,7 +542,9 @@ impl Loop {
             for entry in &state.sources {
                 entry.traverse(&visit)?;
             }
-            for Dirty::Stream(transport) | Dirty::Tls(transport) in &state.dirty {
+            for dirty in &state.dirty {
+                let (Dirty::Stream(transport) | Dirty::Pipe(transport) | Dirty::Tls(transport)) =
+                    dirty;
                 visit.call(transport)?;
             }
             visit.call(&state.task_factory)?;

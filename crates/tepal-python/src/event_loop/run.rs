@@ -3,6 +3,7 @@
 use super::{Dirty, Job, Loop, WAKER};
 use crate::datagram;
 use crate::errors;
+use crate::pipe;
 use crate::raw::context::Entered;
 use crate::raw::handle::{self, Outcome};
 use crate::stream;
@@ -235,6 +236,7 @@ impl<'a, 'py> Driver<'a, 'py> {
         match job {
             Job::Handle(handle) => self.run_handle(handle),
             Job::Stream(object, job) => stream::run_job(self, object, job),
+            Job::Pipe(object) => pipe::run_job(self, object),
             Job::Accept(token) => self.event_loop.get().accept(self, token),
             Job::DatagramsReady(endpoint) => {
                 datagram::handle_ready(self, &endpoint.into_bound(self.py))
@@ -251,6 +253,7 @@ impl<'a, 'py> Driver<'a, 'py> {
         let py = self.py;
         let (subject, protocol) = match &job {
             Job::Stream(transport, _)
+            | Job::Pipe(transport)
             | Job::DatagramsBegin(transport)
             | Job::DatagramsReady(transport)
             | Job::DatagramsLost(transport) => {
@@ -285,9 +288,11 @@ impl<'a, 'py> Driver<'a, 'py> {
                 }
             }
             for transport in &dirty {
-                if let Dirty::Stream(stream) = transport {
-                    outcome = outcome.and(stream::flush(self.py, stream.bind(self.py)));
-                }
+                outcome = outcome.and(match transport {
+                    Dirty::Stream(stream) => stream::flush(self.py, stream.bind(self.py)),
+                    Dirty::Pipe(pipe) => pipe::flush(pipe.bind(self.py)),
+                    Dirty::Tls(_) => Ok(()),
+                });
             }
             dirty.clear();
             // Hand the allocation back for the next job, unless a flush made a new one.

@@ -10,6 +10,7 @@ use super::{Job, Loop};
 use crate::convert;
 use crate::datagram;
 use crate::event_loop::serve::Listener;
+use crate::pipe;
 use crate::raw::handle;
 use crate::raw::{Object, context};
 use crate::stream::{self, StreamJob};
@@ -51,9 +52,11 @@ pub(crate) enum Watcher {
     Handle(Py<PyAny>),
     /// Told once.
     Future(Py<PyAny>),
+    /// A pipe transport, told as often as it asked for.
+    Pipe(Py<PyAny>, Trigger),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Read,
     Write,
@@ -68,7 +71,9 @@ impl Entry {
             Some(Source::Watch(watch)) => {
                 for watcher in [&watch.reader, &watch.writer].into_iter().flatten() {
                     match watcher {
-                        Watcher::Handle(object) | Watcher::Future(object) => visit.call(object)?,
+                        Watcher::Handle(object)
+                        | Watcher::Future(object)
+                        | Watcher::Pipe(object, _) => visit.call(object)?,
                     }
                 }
                 Ok(())
@@ -92,14 +97,23 @@ impl Watch {
         }
     }
 
-    /// A callback wants to be told as long as readiness lasts; operations alone, once.
+    /// A callback wants to be told as long as readiness lasts; operations alone, once; what content itself with edges
+    /// gets them unless somebody else on the descriptor wants more.
     fn trigger(&self) -> Trigger {
-        let lasting = |watcher: &Option<Watcher>| matches!(watcher, Some(Watcher::Handle(_)));
-        if lasting(&self.reader) || lasting(&self.writer) {
-            Trigger::Level
-        } else {
-            Trigger::Once
+        let mut trigger = Trigger::Once;
+        for watcher in [&self.reader, &self.writer].into_iter().flatten() {
+            trigger = match (watcher, trigger) {
+                (Watcher::Handle(_) | Watcher::Pipe(_, Trigger::Level), _)
+                | (_, Trigger::Level) => Trigger::Level,
+                (Watcher::Pipe(_, Trigger::Edge), _) => Trigger::Edge,
+                _ => trigger,
+            };
         }
+        trigger
+    }
+
+    fn holds(&mut self, side: Side, pipe: &Bound<'_, PyAny>) -> bool {
+        matches!(self.side(side), Some(Watcher::Pipe(other, _)) if other.is(pipe))
     }
 }
 
@@ -188,7 +202,9 @@ impl Loop {
                     Told::Nothing
                 }
                 Source::Watch(watch) => {
-                    let mut jobs = [None, None];
+                    let mut jobs: [Option<Job>; 4] = [const { None }; 4];
+                    // Nobody reads, and yet it is readable: the other side has hung up.
+                    let hung_up = event.readable && watch.reader.is_none();
                     let mut futures = [None, None];
                     for (index, (side, ready)) in
                         [(Side::Read, event.readable), (Side::Write, event.writable)]
@@ -201,7 +217,12 @@ impl Loop {
                         match watch.side(side) {
                             None => {}
                             Some(Watcher::Handle(handle)) => {
-                                jobs[index] = Some(handle.clone_ref(py))
+                                jobs[2 * index] = Some(Job::Handle(handle.clone_ref(py)));
+                            }
+                            Some(Watcher::Pipe(pipe, _)) => {
+                                for due in 0..pipe::handle_ready(pipe.bind(py), side, hung_up) {
+                                    jobs[2 * index + due] = Some(Job::Pipe(pipe.clone_ref(py)));
+                                }
                             }
                             place => {
                                 if let Some(Watcher::Future(future)) = place.take() {
@@ -216,8 +237,8 @@ impl Loop {
                         interest: watch.interest(),
                         trigger: watch.trigger(),
                     });
-                    for handle in jobs.into_iter().flatten() {
-                        state.turn.schedule(Job::Handle(handle));
+                    for job in jobs.into_iter().flatten() {
+                        state.turn.schedule(job);
                     }
                     Told::Once { futures, again }
                 }
@@ -232,6 +253,56 @@ impl Loop {
                 convert::set_result_unless_done(future.bind(py), py.None().bind(py))?;
             }
         }
+        Ok(())
+    }
+
+    /// Watches one side of a pipe's descriptor; whoever watched it before is told no more.
+    ///
+    /// # Errors
+    ///
+    /// OSError from the kernel: `EPERM` for what cannot be waited for.
+    pub(crate) fn watch_pipe(
+        &self,
+        pipe: &Bound<'_, PyAny>,
+        fd: RawFd,
+        side: Side,
+        trigger: Trigger,
+    ) -> PyResult<()> {
+        let watcher = Watcher::Pipe(pipe.clone().unbind(), trigger);
+        let old = self.watch(pipe.py(), fd, side, watcher)?;
+        cancel_watcher(pipe.py(), old)
+    }
+
+    /// Watches one side no more, unless somebody else has taken the pipe's place there. On a closed loop and in a forked
+    /// child there is nothing to be done in the kernel.
+    ///
+    /// # Errors
+    ///
+    /// None that is known.
+    pub(crate) fn unwatch_pipe(
+        &self,
+        pipe: &Bound<'_, PyAny>,
+        fd: RawFd,
+        side: Side,
+    ) -> PyResult<()> {
+        let py = pipe.py();
+        let holds = self.with(py, |state| {
+            let index = usize::try_from(fd).ok()?;
+            match &mut state.sources.get_mut(index)?.source {
+                Some(Source::Watch(watch)) => Some(watch.holds(side, pipe)),
+                _ => None,
+            }
+        });
+        if holds != Some(true) {
+            return Ok(());
+        }
+        if self.is_closed_now() || self.check_process().is_err() {
+            let taken = self.take_watcher(py, fd, side);
+            drop(taken);
+            return Ok(());
+        }
+        let taken = self.unwatch(py, fd, side)?;
+        drop(taken);
         Ok(())
     }
 
@@ -414,7 +485,7 @@ impl Loop {
 /// A watcher that was replaced or removed must not be told any more.
 fn cancel_watcher(py: Python<'_>, watcher: Option<Watcher>) -> PyResult<()> {
     match watcher {
-        None => Ok(()),
+        None | Some(Watcher::Pipe(..)) => Ok(()),
         // SAFETY: watchers' handles are ours.
         Some(Watcher::Handle(handle)) => unsafe { handle::cancel(py, handle.as_ptr()) },
         Some(Watcher::Future(future)) => future.bind(py).call_method0("cancel").map(drop),

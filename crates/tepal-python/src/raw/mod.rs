@@ -15,6 +15,7 @@ pub(crate) mod context;
 pub(crate) mod handle;
 pub(crate) mod loop_methods;
 pub(crate) mod method_table;
+pub(crate) mod native_state;
 pub(crate) mod native_type;
 pub(crate) mod ssl_object;
 

@@ -18,10 +18,10 @@ use tepal_sys::reactor::{Interest, Trigger};
 use tepal_sys::socket;
 
 /// More than this does not wait for the end of the job, in bytes.
-const SOON: usize = 64 * 1024;
+pub(crate) const SOON: usize = 64 * 1024;
 
 /// So many writes after the connection was lost go without a word (asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`).
-const SILENT_WRITES: u32 = 5;
+pub(crate) const SILENT_WRITES: u32 = 5;
 
 /// `write(data)`.
 ///
@@ -347,6 +347,10 @@ pub(super) fn pause_if_full(stream: &Bound<'_, PyAny>) -> PyResult<()> {
 /// As [`pause_if_full`].
 pub(super) fn resume_if_drained(stream: &Bound<'_, PyAny>) -> PyResult<()> {
     let event = with(stream, |_, state| {
+        // What was dropped has not drained: a `drain()` that waits is told of the loss instead.
+        if state.flags.lost {
+            return FlowEvent::None;
+        }
         let buffered = state.queue.buffered();
         state.flow.handle_drained(buffered)
     });

@@ -41,7 +41,7 @@ pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> Attempt<usize> {
 }
 
 /// Up to this many bytes, copying the pieces together costs less than handing them over as a list.
-const COPIED: usize = 4096;
+pub(crate) const COPIED: usize = 4096;
 
 /// Writes up to [`GATHER`] pieces, of `total` bytes in all, with one call; the number of bytes taken, or `None` when it
 /// would block.
@@ -205,7 +205,7 @@ pub fn set_nodelay(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Repeats a call that a signal interrupted, and tells "would block" from an error.
 #[inline]
-fn attempt<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> Attempt<T> {
+pub(crate) fn attempt<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> Attempt<T> {
     loop {
         match call() {
             Ok(value) => return Ok(Some(value)),
