@@ -221,3 +221,56 @@ def test_no_connection_to_half_a_name(run: Run, host: str) -> None:
                 await loop.sock_connect(sock, (host, 1))
 
     run(main)
+
+
+def test_an_answer_is_the_callers_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done to one answer does not show in the next."""
+    monkeypatch.undo()  # Whoever replaces the socket module's function gets no remembered answers.
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for flags in (0, socket.AI_PASSIVE):
+            first = await loop.getaddrinfo("127.0.0.1", 8080, type=socket.SOCK_STREAM, flags=flags)
+            expected = list(first)
+            first.clear()
+            second = await loop.getaddrinfo("127.0.0.1", 8080, type=socket.SOCK_STREAM, flags=flags)
+            assert second == expected
+            assert [type(part) for part in second[0]] == [type(part) for part in expected[0]]
+
+    run(main)
+
+
+def test_a_question_that_is_only_equal_is_judged_anew(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert await loop.getaddrinfo("127.0.0.1", 80)
+        with pytest.raises((TypeError, OSError)):
+            await loop.getaddrinfo("127.0.0.1", 80.0)  # type: ignore[arg-type]
+
+    run(main)
+
+
+def test_a_function_in_the_place_of_the_socket_modules_is_asked_each_time(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        await loop.getaddrinfo("127.0.0.1", 81)
+        asked = []
+
+        def answer(*args: object, **kwargs: object) -> list[object]:
+            asked.append(args)
+            return []
+
+        with monkeypatch.context() as patches:
+            patches.setattr(socket, "getaddrinfo", answer)
+            assert await loop.getaddrinfo("127.0.0.1", 81) == []
+            assert await loop.getaddrinfo("127.0.0.1", 81) == []
+        assert len(asked) == 2
+        assert await loop.getaddrinfo("127.0.0.1", 81)
+
+    run(main)
