@@ -23,5 +23,6 @@ MODULES = [
     "test_context",
     "test_futures2",
     "test_pep492",
+    "test_free_threading",
     "test_threads",
 ]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import threading
 import weakref
 from asyncio import coroutines, events
 from asyncio.base_events import BaseEventLoop, _format_handle  # type: ignore[attr-defined]
@@ -101,7 +100,6 @@ class EventLoop(
         hooks = sys.get_asyncgen_hooks()
         self._set_coroutine_origin_tracking(self._debug)
         try:
-            self._thread_id = threading.get_ident()
             sys.set_asyncgen_hooks(
                 firstiter=self._asyncgen_firstiter_hook,
                 finalizer=self._asyncgen_finalizer_hook,
@@ -109,8 +107,6 @@ class EventLoop(
             events._set_running_loop(self)
             self._run()
         finally:
-            self._stopping = False
-            self._thread_id = None
             events._set_running_loop(None)
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)

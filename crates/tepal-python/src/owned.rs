@@ -4,11 +4,18 @@
 //! code, which calls back. Without a GIL other threads are a danger too, and a lock is taken. Both ways the rule for
 //! users is one: **inside the closure no Python code runs and nothing Python is dropped.** Take what is needed out,
 //! leave, then act.
+//!
+//! The rule is also why the lock may be an ordinary one, and waited for while attached. A thread inside a closure
+//! does not detach and comes to no point at which the interpreter could stop it, so it always leaves, and whoever stops
+//! the world (the collector, a fork) waits for that. A closure that broke the rule would panic with a GIL, where most tests
+//! run, and stand still without one.
 
 use pyo3::Python;
 use std::cell::UnsafeCell;
 #[cfg(not(Py_GIL_DISABLED))]
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+#[cfg(Py_GIL_DISABLED)]
+use std::sync::{PoisonError, TryLockError};
 
 /// A value that is borrowed for the length of a closure by whoever is attached to the interpreter.
 pub(crate) struct Owned<T> {
@@ -19,8 +26,8 @@ pub(crate) struct Owned<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `value` is reached only through `try_with`, by one thread at a time: the `Python` token proves that this
-// thread holds the GIL, or the mutex does its work. `T: Send` because that thread changes.
+// SAFETY: `value` is reached only through `with` and `try_with`, by one thread at a time: the `Python` token proves that
+// this thread holds the GIL, or the mutex does its work. `T: Send` because that thread changes.
 unsafe impl<T: Send> Sync for Owned<T> {}
 
 impl<T> Owned<T> {
@@ -39,12 +46,23 @@ impl<T> Owned<T> {
     /// # Panics
     ///
     /// When `act` of an outer call re-enters: the rule above was broken.
+    #[cfg(not(Py_GIL_DISABLED))]
     #[inline]
     pub(crate) fn with<R>(&self, _py: Python<'_>, act: impl FnOnce(&mut T) -> R) -> R {
         match self.try_with(act) {
             Some(result) => result,
             None => re_entered(),
         }
+    }
+
+    /// As in the other build, under the lock. A panic in an earlier closure is no reason to refuse: it was reported where
+    /// it happened, and the other build goes on, too.
+    #[cfg(Py_GIL_DISABLED)]
+    #[inline]
+    pub(crate) fn with<R>(&self, _py: Python<'_>, act: impl FnOnce(&mut T) -> R) -> R {
+        let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the guard is held, so no other reference to the value lives.
+        act(unsafe { &mut *self.value.get() })
     }
 
     /// Borrows the value for the collector's walk, or answers `None` while it is in use: what is not visited counts
@@ -64,11 +82,16 @@ impl<T> Owned<T> {
         Some(result)
     }
 
-    /// Borrows the value under the lock; see the other build for what `None` means (a panic inside the lock).
+    /// As in the other build. The collector walks while the world is stopped, so nobody is inside; should somebody be all
+    /// the same, then `None` is right here, too, and waiting for a stopped thread would be for ever.
     #[cfg(Py_GIL_DISABLED)]
     #[inline]
     pub(crate) fn try_with<R>(&self, act: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let _guard = self.lock.lock().ok()?;
+        let _guard = match self.lock.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
         // SAFETY: the guard is held, so no other reference to the value lives.
         Some(act(unsafe { &mut *self.value.get() }))
     }
@@ -85,6 +108,7 @@ impl Drop for Release<'_> {
     }
 }
 
+#[cfg(not(Py_GIL_DISABLED))]
 #[cold]
 fn re_entered() -> ! {
     panic!(

@@ -305,6 +305,36 @@ impl Loop {
     }
 }
 
+/// A thread's claim to run a loop, from `run_forever` to its end.
+///
+/// Taken in one step: two threads that start the same loop at the same moment both find that it does not run, and without
+/// this both would (`tests/threads/test_threads_loops.py`).
+struct Claim<'a>(&'a Loop);
+
+impl<'a> Claim<'a> {
+    /// # Errors
+    ///
+    /// RuntimeError when a thread runs the loop already.
+    fn new(event_loop: &'a Loop) -> PyResult<Self> {
+        let claimed = event_loop
+            .thread
+            .compare_exchange(0, thread_identity(), Relaxed, Relaxed);
+        match claimed {
+            Ok(_) => Ok(Self(event_loop)),
+            Err(_) => Err(PyRuntimeError::new_err(
+                "This event loop is already running",
+            )),
+        }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.stopping.store(false, Relaxed);
+        self.0.thread.store(0, Relaxed);
+    }
+}
+
 #[cold]
 fn closed() -> PyErr {
     PyRuntimeError::new_err("Event loop is closed")
@@ -500,9 +530,10 @@ impl Loop {
         self.wake(py)
     }
 
-    /// Turns the loop until it is told to stop.
+    /// Turns the loop until it is told to stop; it counts as running for as long.
     fn _run(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().check_process()?;
+        let _claim = Claim::new(slf.get())?;
         run::Driver::new(slf).run()
     }
 

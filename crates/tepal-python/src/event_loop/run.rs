@@ -171,9 +171,9 @@ impl<'a, 'py> Driver<'a, 'py> {
         if outcome != Outcome::Done {
             self.handle_failure(&handle, outcome)?;
         }
-        // SAFETY: rule 1. Somebody else holds it: from now on the collector must see it. (Without a GIL the count
-        // may be split and read too low or too high; too high only tracks one more, and a handle that nobody else
-        // holds is freed below.)
+        // SAFETY: rule 1. Somebody else holds it: from now on the collector must see it. (Only under a GIL is the count
+        // what it says; without one the handle is tracked from the start, see `handle::track`.)
+        #[cfg(not(Py_GIL_DISABLED))]
         unsafe {
             if ffi::Py_REFCNT(pointer) > 1 {
                 handle::track(pointer);
@@ -311,17 +311,18 @@ impl Drop for Driver<'_, '_> {
         let this = self.event_loop.get();
         this.in_job.store(self.outer_in_job, Relaxed);
         let scratch = std::mem::take(&mut self.scratch);
-        let left: Vec<Py<PyAny>> = this.with(self.py, |state| {
-            state.scratch = Some(scratch);
-            super::handles(
-                self.py,
-                state.turn.iter_ready().chain(state.turn.iter_timers()),
-            )
-        });
-        // What waits outlives the run, so the collector must see it (`raw/handle/mod.rs`, tracking).
-        for handle in left {
-            // SAFETY: the loop's handles are ours.
-            unsafe { handle::track(handle.as_ptr()) };
+        this.with(self.py, |state| state.scratch = Some(scratch));
+        // What waits outlives the run, so the collector must see it. (Without a GIL it does, see `handle::track`.)
+        #[cfg(not(Py_GIL_DISABLED))]
+        {
+            let left: Vec<Py<PyAny>> = this.with(self.py, |state| {
+                let waiting = state.turn.iter_ready().chain(state.turn.iter_timers());
+                super::handles(self.py, waiting)
+            });
+            for handle in left {
+                // SAFETY: the loop's handles are ours.
+                unsafe { handle::track(handle.as_ptr()) };
+            }
         }
     }
 }

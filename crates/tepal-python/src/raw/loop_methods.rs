@@ -181,8 +181,8 @@ unsafe extern "C" fn call_soon_threadsafe(
                 0,
             )?;
             let this = from_raw(py, &slf).get();
-            // Without a GIL another thread may run and drop it before we return: it must be complete by then.
-            if cfg!(Py_GIL_DISABLED) || !this.is_running_now() {
+            // Without a GIL another thread may run and drop it before we return: it is complete by now.
+            if !this.is_running_now() {
                 handle::track(handle);
             }
             let handle = Bound::from_owned_ptr(py, handle).unbind();
@@ -214,8 +214,11 @@ unsafe fn schedule_at(
             handle::track(handle);
         }
         let job = Job::Handle(Bound::from_borrowed_ptr(py, handle).unbind());
-        let key = this.with(py, |state| state.turn.schedule_at(when, job));
-        handle::set_timer(handle, key);
+        // Inside: another thread's loop cannot take the job out before its key is known.
+        this.with(py, |state| {
+            let key = state.turn.schedule_at(when, job);
+            handle::set_timer(handle, key);
+        });
         Ok(handle)
     }
 }

@@ -1,10 +1,11 @@
 //! Where handles come from and go to: the free lists, and what the collector asks.
 
-use super::{CANCELLED, Object, THREADSAFE, TIMER, TUPLE, body, clear, release_call};
+use super::{CANCELLED, Object, TUPLE, body, clear, release_call};
 use crate::raw::native_type::visit;
 use pyo3::ffi;
 use std::ffi::{c_int, c_void};
 use std::ptr::addr_of_mut;
+#[cfg(not(Py_GIL_DISABLED))]
 use std::sync::atomic::Ordering::Relaxed;
 
 #[inline]
@@ -97,6 +98,7 @@ pub(super) unsafe extern "C" fn clear_for_collector(handle: Object) -> c_int {
     unsafe {
         let this = body(handle);
         (*this).change(|state| state | CANCELLED);
+        // Garbage: no other thread has a way to it.
         release_call(this);
     }
     0
@@ -108,7 +110,8 @@ mod freelist {
     //! new object brings the next collection nearer (benches: call_soon chain, threadsafe flood, 2026-11). Only
     //! under a GIL, which is the lock of these lists.
 
-    use super::{Object, THREADSAFE, TIMER};
+    use super::Object;
+    use crate::raw::handle::{THREADSAFE, TIMER};
     use std::cell::UnsafeCell;
 
     /// So many of each type are kept: what another thread schedules while it holds the GIL (5 ms). At most 1.5 MB a

@@ -2,8 +2,9 @@
 
 use super::memory::{clear_for_collector, dealloc, traverse};
 use super::{
-    HANDLE, HandleBody, OFFSET, Object, Outcome, Purpose, THREADSAFE_HANDLE, TIMER_HANDLE, TUPLE,
-    TimerBody, body, cancel, is_cancelled, new, run, timer_body, track, wait_while_running,
+    HANDLE, HandleBody, Notes, OFFSET, Object, Outcome, Purpose, THREADSAFE_HANDLE, TIMER_HANDLE,
+    TUPLE, TimerBody, body, cancel, is_cancelled, locked, new, run, timer_body, track,
+    wait_while_running,
 };
 use crate::event_loop::Loop;
 use crate::raw::native_type::{self, body_offset, slot};
@@ -122,6 +123,10 @@ unsafe extern "C" fn py_run(handle: Object, _unused: Object) -> Object {
         let error = (outcome != Outcome::Done).then(|| fetch(py));
         entered.leave(py)?;
         if let Some(error) = error {
+            // It could not even be begun: that is said to who asked, as the loop itself does.
+            if outcome == Outcome::Refused {
+                return Err(error);
+            }
             // SAFETY: as above.
             let (handle, event_loop) = unsafe {
                 (
@@ -152,52 +157,53 @@ macro_rules! getter {
     ($name:ident, $field:ident) => {
         unsafe extern "C" fn $name(handle: Object, _closure: *mut c_void) -> Object {
             // SAFETY: the descriptor belongs to our types.
-            strong_or_none(unsafe { (*body(handle)).$field })
+            unsafe { locked(handle, |this| strong_or_none((*this).$field)) }
         }
     };
 }
 
 getter!(get_callback, callback);
+// (These two never change; the lock costs nobody anything here.)
 getter!(get_context, context);
 getter!(get_loop, event_loop);
 
 unsafe extern "C" fn get_source_traceback(handle: Object, _closure: *mut c_void) -> Object {
-    // SAFETY: as above.
-    let notes = unsafe { &(*body(handle)).notes };
-    strong_or_none(
-        notes
-            .as_ref()
-            .map_or(null_mut(), |notes| notes.source_traceback),
-    )
+    noted(handle, |notes| notes.source_traceback)
 }
 
 unsafe extern "C" fn get_repr(handle: Object, _closure: *mut c_void) -> Object {
-    // SAFETY: as above.
-    let notes = unsafe { &(*body(handle)).notes };
-    strong_or_none(notes.as_ref().map_or(null_mut(), |notes| notes.frozen_repr))
+    noted(handle, |notes| notes.frozen_repr)
+}
+
+fn noted(handle: Object, which: impl FnOnce(&Notes) -> Object) -> Object {
+    // SAFETY: the callers' descriptors belong to our types.
+    unsafe {
+        locked(handle, |this| {
+            let notes = (*this).notes.as_deref();
+            strong_or_none(notes.map_or(null_mut(), which))
+        })
+    }
 }
 
 unsafe extern "C" fn get_arguments(handle: Object, _closure: *mut c_void) -> Object {
-    // SAFETY: as above; `PyTuple_New` and friends under rule 1.
-    unsafe {
-        let this = body(handle);
-        if (*this).callback.is_null() {
-            return strong_or_none(null_mut());
+    enter(|py| {
+        // SAFETY: as above. Strong references are taken under the lock, the tuple is made of them outside.
+        let taken = unsafe {
+            locked(handle, |this| {
+                let strong = |index: usize| Bound::from_borrowed_ptr(py, (*this).inline[index + 1]);
+                match (*this).count {
+                    _ if (*this).callback.is_null() => Err(py.None().into_bound(py)),
+                    TUPLE => Err(strong(0)),
+                    count => Ok((0..count as usize).map(strong).collect::<Vec<_>>()),
+                }
+            })
+        };
+        Ok(match taken {
+            Ok(arguments) => PyTuple::new(py, arguments)?.into_any(),
+            Err(whole) => whole,
         }
-        if (*this).count == TUPLE {
-            return strong_or_none((*this).inline[1]);
-        }
-        let count = (*this).count as usize;
-        let tuple = ffi::PyTuple_New(count as isize);
-        if !tuple.is_null() {
-            for index in 0..count {
-                let argument = (*this).inline[index + 1];
-                ffi::Py_INCREF(argument);
-                ffi::PyTuple_SET_ITEM(tuple, index as isize, argument);
-            }
-        }
-        tuple
-    }
+        .into_ptr())
+    })
 }
 
 unsafe extern "C" fn get_cancelled(handle: Object, _closure: *mut c_void) -> Object {
@@ -216,7 +222,7 @@ unsafe extern "C" fn get_scheduled(handle: Object, _closure: *mut c_void) -> Obj
         let scheduled = unsafe {
             let this = body(handle);
             let event_loop = Bound::from_borrowed_ptr(py, (*this).event_loop);
-            match timer_body(handle).and_then(|timer| (*timer).key) {
+            match timer_body(handle).and_then(|timer| locked(handle, |_| (*timer).key)) {
                 Some(key) => event_loop.cast::<Loop>()?.get().is_scheduled(py, key),
                 None => false,
             }
@@ -240,7 +246,9 @@ unsafe extern "C" fn set_traceback_attribute(
         // SAFETY: as above; the new reference is made before the old one is dropped.
         unsafe {
             ffi::Py_XINCREF(value);
-            let old = std::mem::replace(&mut (*body(handle)).notes().source_traceback, value);
+            let old = locked(handle, |this| {
+                std::mem::replace(&mut (*this).notes().source_traceback, value)
+            });
             ffi::Py_XDECREF(old);
         }
         Ok(())

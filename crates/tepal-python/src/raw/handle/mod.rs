@@ -14,6 +14,12 @@
 //! **Running and cancelling.** A callback may cancel its own handle while its arguments are borrowed by the call, so
 //! `RUNNING` defers the release until the call is over. A handle made by `call_soon_threadsafe` blocks a `cancel`
 //! from another thread while the callback runs (CPython 3.14's rule, here on every version).
+//!
+//! **Threads.** Without a GIL any thread may look at a handle or cancel it while the loop's runs it. Who may give the
+//! callback and its arguments up is decided by one change of `state`, so there is exactly one: whoever sets CANCELLED
+//! first, if it was not RUNNING then; else the runner, when the call is over. Until then the runner borrows them without a
+//! lock. Everybody else reaches what changes in a handle's life (`callback`, the arguments, `notes`, a timer's key) inside
+//! [`locked`]; `context` and `event_loop` stay as they were made. `tests/threads/test_threads_handles.py` pulls at all of it.
 
 mod memory;
 mod methods;
@@ -22,6 +28,7 @@ pub(crate) use methods::register;
 
 use super::{Object, context, fetch, native_type};
 use crate::event_loop::Loop;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{PyResult, Python, ffi};
 use std::ptr::{addr_of_mut, null_mut};
@@ -200,6 +207,9 @@ pub(crate) unsafe fn new(
             (*this).inline[1] = tuple;
             (*this).count = TUPLE;
         }
+        // Before any other thread can see it, and once for all: see `track`.
+        #[cfg(Py_GIL_DISABLED)]
+        ffi::PyObject_GC_Track(handle.cast());
     }
     Ok(handle)
 }
@@ -214,9 +224,23 @@ pub(crate) fn is_ours(object: &Bound<'_, PyAny>) -> bool {
 
 /// Shows a handle to the collector, if it is not yet shown.
 ///
+/// Without a GIL it is shown from the start (`new`). Two threads that ask and then act would both act, and the
+/// interpreter aborts when an object is tracked twice; and nothing is saved, since there the collector walks the heap
+/// and not a list, whether an object is tracked or not.
+///
 /// # Safety
 ///
 /// `handle` is one of ours.
+#[cfg(Py_GIL_DISABLED)]
+#[inline]
+pub(crate) unsafe fn track(_handle: Object) {}
+
+/// Shows a handle to the collector, if it is not yet shown.
+///
+/// # Safety
+///
+/// `handle` is one of ours.
+#[cfg(not(Py_GIL_DISABLED))]
 #[inline]
 pub(crate) unsafe fn track(handle: Object) {
     // SAFETY: rule 1.
@@ -236,7 +260,7 @@ pub(crate) enum Outcome {
     Done,
     /// It raised; the exception is set.
     Raised,
-    /// The context could not be entered; the exception is set.
+    /// The context could not be entered, or the callback is being called already; the exception is set.
     Refused,
 }
 
@@ -255,15 +279,14 @@ pub(crate) unsafe fn run(
     unsafe {
         let this = body(handle);
         let state = (*this).change(|state| state | RUNNING);
-        if state & CANCELLED != 0 {
-            finish_run(this, state);
-            return Outcome::Done;
+        if state & (CANCELLED | RUNNING) != 0 {
+            return skip_run(py, this, state);
         }
         if (*this).context != entered.current()
             && let Err(error) = entered.enter(py, (*this).context)
         {
             error.restore(py);
-            finish_run(this, state);
+            finish_run(handle, state);
             return Outcome::Refused;
         }
         let result = if (*this).count != TUPLE {
@@ -282,23 +305,45 @@ pub(crate) unsafe fn run(
             ffi::Py_DECREF(result);
             Outcome::Done
         };
-        finish_run(this, state);
+        finish_run(handle, state);
         outcome
     }
+}
+
+/// Not run, since the handle was cancelled, or since a call of it is under way: its callback ran it again by `_run`, or
+/// another thread did. (asyncio would go deeper; but the outer call borrows what the inner one would let go.)
+///
+/// # Safety
+///
+/// As [`run`].
+#[cold]
+unsafe fn skip_run(py: Python<'_>, this: *mut HandleBody, before: u8) -> Outcome {
+    if before & RUNNING != 0 {
+        // RUNNING is the other call's to take back.
+        PyRuntimeError::new_err("this handle is running already").restore(py);
+        return Outcome::Refused;
+    }
+    // SAFETY: the caller's promise. What the callback holds is the canceller's to give up, who saw no RUNNING.
+    unsafe { (*this).change(|state| state & !RUNNING) };
+    if before & THREADSAFE != 0 {
+        RAN.notify();
+    }
+    Outcome::Done
 }
 
 /// The call is over: releases what a cancel left to us, and lets a waiting canceller go.
 ///
 /// # Safety
 ///
-/// As [`run`].
+/// As [`run`], by whom the handle was set RUNNING when it was not CANCELLED.
 #[inline]
-unsafe fn finish_run(this: *mut HandleBody, before: u8) {
+unsafe fn finish_run(handle: Object, before: u8) {
     // SAFETY: the caller's promise.
     unsafe {
-        let state = (*this).change(|state| state & !RUNNING);
+        let state = (*body(handle)).change(|state| state & !RUNNING);
         if state & CANCELLED != 0 {
-            release_call(this);
+            // It was cancelled meanwhile, and the canceller left this to us.
+            give_up_call(handle);
         }
     }
     if before & THREADSAFE != 0 {
@@ -346,24 +391,92 @@ impl Ran {
     }
 }
 
-/// Gives up the callback and its arguments.
+/// Reaches what changes in a handle's life, other threads being kept out (see the module's "Threads").
+///
+/// In `act` no Python code runs and nothing Python is dropped, as in `Owned::with`: a critical section ends early for a
+/// thread that has to wait.
+///
+/// # Safety
+///
+/// `handle` is one of ours, and alive through the call.
+#[inline]
+unsafe fn locked<R>(handle: Object, act: impl FnOnce(*mut HandleBody) -> R) -> R {
+    // SAFETY: the caller's promise; rule 1.
+    unsafe {
+        let this = body(handle);
+        #[cfg(Py_GIL_DISABLED)]
+        {
+            let handle = Bound::from_borrowed_ptr(Python::assume_attached(), handle);
+            pyo3::sync::critical_section::with_critical_section(&handle, || act(this))
+        }
+        #[cfg(not(Py_GIL_DISABLED))]
+        act(this)
+    }
+}
+
+/// The callback and its arguments, taken out of a handle. The fields are empty before a reference is dropped, so code
+/// that runs in a destructor finds null.
+struct TakenCall {
+    callback: Object,
+    inline: [Object; INLINE + 1],
+    count: usize,
+}
+
+impl TakenCall {
+    /// # Safety
+    ///
+    /// `this` is a live body, not running, and nobody else is at its fields.
+    #[inline]
+    unsafe fn from(this: *mut HandleBody) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Self {
+                callback: std::mem::replace(&mut (*this).callback, null_mut()),
+                inline: (*this).inline,
+                count: match std::mem::take(&mut (*this).count) {
+                    TUPLE => 1,
+                    count => count as usize,
+                },
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called once.
+    #[inline]
+    unsafe fn release(self) {
+        // SAFETY: rule 1; the references are ours.
+        unsafe {
+            ffi::Py_XDECREF(self.callback);
+            for argument in &self.inline[1..=self.count] {
+                ffi::Py_DECREF(*argument);
+            }
+        }
+    }
+}
+
+/// Gives up the callback and its arguments of a handle that others may hold.
+///
+/// # Safety
+///
+/// `handle` is one of ours, it does not run, and the caller is the one who may (the module's "Threads").
+unsafe fn give_up_call(handle: Object) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let call = locked(handle, |this| TakenCall::from(this));
+        call.release();
+    }
+}
+
+/// Gives up the callback and its arguments of a handle that nobody else holds.
 ///
 /// # Safety
 ///
 /// `this` is a live body, not running.
 unsafe fn release_call(this: *mut HandleBody) {
-    // SAFETY: each field is emptied before its reference is dropped, so code that runs in a destructor finds null.
-    unsafe {
-        let count = match std::mem::take(&mut (*this).count) {
-            TUPLE => 1,
-            count => count as usize,
-        };
-        let inline = (*this).inline;
-        clear(addr_of_mut!((*this).callback));
-        for argument in &inline[1..=count] {
-            ffi::Py_DECREF(*argument);
-        }
-    }
+    // SAFETY: the caller's promise.
+    unsafe { TakenCall::from(this).release() }
 }
 
 /// Drops the reference in a field.
@@ -386,15 +499,16 @@ pub(crate) unsafe fn clear(field: *mut Object) {
 ///
 /// `handle` is one of ours and has no traceback yet.
 pub(crate) unsafe fn set_source_traceback(handle: Object, traceback: Bound<'_, PyAny>) {
+    let traceback = traceback.into_ptr();
     // SAFETY: the caller's promise.
-    unsafe { (*body(handle)).notes().source_traceback = traceback.into_ptr() }
+    unsafe { locked(handle, |this| (*this).notes().source_traceback = traceback) }
 }
 
 /// Remembers a timer's key, by which it can be cancelled.
 ///
 /// # Safety
 ///
-/// `handle` is a timer of ours.
+/// `handle` is a timer of ours, which nobody else has seen yet.
 pub(crate) unsafe fn set_timer(handle: Object, key: TimerKey) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -452,16 +566,26 @@ pub(crate) unsafe fn cancel(py: Python<'_>, handle: Object) -> PyResult<()> {
             return Ok(());
         }
         if event_loop.get().debug() {
-            let text = Bound::from_borrowed_ptr(py, handle).repr()?;
-            let notes = (*this).notes();
-            clear(&mut notes.frozen_repr);
-            notes.frozen_repr = text.into_ptr();
+            let text = Bound::from_borrowed_ptr(py, handle).repr()?.into_ptr();
+            let old = locked(handle, |this| {
+                std::mem::replace(&mut (*this).notes().frozen_repr, text)
+            });
+            ffi::Py_XDECREF(old);
         }
         let state = (*this).change(|state| state | CANCELLED);
-        if state & RUNNING == 0 {
-            release_call(this);
+        if state & CANCELLED != 0 {
+            // Another thread was faster, and does the rest.
+            return Ok(());
         }
-        if let Some(key) = timer_body(handle).and_then(|timer| (*timer).key.take()) {
+        if state & RUNNING == 0 {
+            give_up_call(handle);
+        } else {
+            // It may have begun since we looked.
+            wait_while_running(py, handle)?;
+        }
+        let key = timer_body(handle)
+            .and_then(|timer| locked(handle, |_| std::mem::take(&mut (*timer).key)));
+        if let Some(key) = key {
             event_loop.get().cancel_timer(py, key);
         }
     }
