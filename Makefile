@@ -12,6 +12,9 @@ BENCH ?=
 PARTS ?=
 SUITES ?=
 PYTHONS ?= $(PYTHON)
+ONLY ?=
+DEBIAN ?=
+FREE_THREADED ?=
 
 py := $(VENV)/bin/python
 stamps := $(VENV)/.stamps
@@ -26,11 +29,11 @@ sources := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE-MIT LICENSE-AP
 .DELETE_ON_ERROR:
 # Every target fills the same virtual environment or the same cargo target; -j would only make them trip over each other.
 .NOTPARALLEL:
-.PHONY: help run build test conformance lint format bench compatibility clean tools
+.PHONY: help run build test test-all pythons conformance lint format bench compatibility clean tools
 
 help: ## show this list
 	@echo "tepal: make <target> [PYTHON=python3.13] [VENV=.venv-3.13]"; echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 17
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 17
 
 run: $(stamps)/tepal $(stamps)/example ## serve a page on tepal; your program: make run APP=path/to/app.py ARGS="..."
 	@echo "==> tepal run $(APP) $(ARGS)"
@@ -41,10 +44,19 @@ run: $(stamps)/tepal $(stamps)/example ## serve a page on tepal; your program: m
 
 build: $(stamps)/tepal ## build the release wheel and install it into the virtual environment
 
-test: $(stamps)/tepal $(stamps)/dev ## run every test: Rust, Python, conformance; some: make test PARTS="rust python"
+test: $(stamps)/tepal $(stamps)/test ## run every test: Rust, Python, conformance; some: make test PARTS="rust python"
 	@$(py) scripts/test $(PARTS)
 
-conformance: $(stamps)/tepal $(stamps)/dev ## run other people's suites, write conformance/REPORT.md; some: make conformance SUITES="uvloop anyio"
+# `make test` asks every Python that is easily found for CPython's tests, this one asks each for all of ours, too.
+test-all: tools ## run every test on every Python there is (make pythons), some: PARTS="python" ONLY="3.14 3.13t"
+	@$(PYTHON) scripts/test-all $(addprefix --only ,$(ONLY)) $(PARTS)
+
+pythons: tools ## list the Pythons there are; DEBIAN=1: get 3.13 to 3.15 (as root); FREE_THREADED=1: build one without a GIL
+	@if [ -n "$(DEBIAN)" ]; then scripts/debian-pythons >/dev/null; fi
+	@if [ -n "$(FREE_THREADED)" ]; then scripts/free-threaded-python >/dev/null; fi
+	@$(PYTHON) scripts/pythons --all
+
+conformance: $(stamps)/tepal $(stamps)/test ## run other people's suites, write conformance/REPORT.md; some: make conformance SUITES="uvloop anyio"
 	@$(py) -m conformance $(SUITES) --python $(PYTHONS) --control --report
 
 lint: tools $(stamps)/dev ## check format, lints, types and file sizes
@@ -82,7 +94,11 @@ $(stamps)/example: requirements/example.txt $(stamps)/venv
 	@echo "==> installing what the examples need"
 	@$(pip) -r $< && touch $@
 
-$(stamps)/dev: requirements/dev.txt requirements/build.txt requirements/example.txt $(stamps)/venv
+$(stamps)/test: requirements/test.txt requirements/build.txt requirements/example.txt $(stamps)/venv
+	@echo "==> installing what tests need"
+	@$(pip) -r $< && touch $@
+
+$(stamps)/dev: requirements/dev.txt requirements/test.txt requirements/build.txt requirements/example.txt $(stamps)/venv
 	@echo "==> installing what tests and lints need"
 	@$(pip) -r $< && touch $@
 
@@ -90,10 +106,8 @@ $(stamps)/bench: requirements/bench.txt $(stamps)/venv
 	@echo "==> installing the rivals"
 	@$(pip) -r $< && touch $@
 
-# The wheel is built into a folder that holds nothing else, so that the one in it is the one just made.
+# The conformance runs install the same wheel, so it is built once for each Python (scripts/build_wheels says where it goes).
 $(stamps)/tepal: $(sources) $(stamps)/maturin
 	@echo "==> building tepal (release; the first time takes a minute or two)"
-	@rm -rf $(stamps)/wheel
-	@$(VENV)/bin/maturin build --release --locked --interpreter $(py) --out $(stamps)/wheel
-	@echo "==> installing tepal into $(VENV)"
-	@$(pip) --force-reinstall --no-deps --no-index $(stamps)/wheel/*.whl && touch $@
+	@wheel=$$($(py) scripts/build_wheels --python $(py)) && echo "==> installing tepal into $(VENV)" && \
+		$(pip) --force-reinstall --no-deps --no-index "$$wheel" && touch $@
