@@ -60,13 +60,13 @@ def test_each_row_can_be_told_from_the_others() -> None:
 
 @pytest.mark.slow(limit=120)
 def test_what_the_table_says_of_tepal_is_so() -> None:
-    """All of it is tried again; what is refused must say so."""
+    """All of it is tried again, and all of it is there."""
     probes = every_probe()
     control, ours = (try_all(loop, range(len(probes))) for loop in ("asyncio", "tepal"))
     wrong = {}
     for index, probe in enumerate(probes):
         told = verdict(ours[index], control[index])
-        if told not in ("yes", "–", "no (NotImplementedError)"):
+        if told not in ("yes", "–"):
             wrong[probe.name] = (told, ours[index], control[index])
     assert not wrong
 
