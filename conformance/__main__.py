@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from conformance import cpython, exclusions, foreign, interpreters, record, report
+from conformance import cpython, exclusions, foreign, interpreters, processes, record, report
 from conformance.cpython import modules as cpython_modules
 from conformance.cpython import suite as cpython_suite
 from conformance.exclusions import Exclusion
@@ -24,6 +24,7 @@ CPYTHON_LIMIT = 90.0
 def main() -> int:
     """Run the suites on the chosen interpreters and return the exit code."""
     options = parse()
+    processes.end_with_children()
     begin = time.monotonic()
     total = report.totals([])
     for name in options.suite or NAMES:

@@ -12,10 +12,11 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 INSIDE = Path(__file__).with_name("inside")
 """What the tested interpreter imports of ours; see there."""
@@ -24,6 +25,48 @@ NOT_REACHED = "not reached"
 """How the detail of a test begins whose process ended before it came to it."""
 
 Event = dict[str, Any]
+
+
+class Children:
+    """What has to be ended when the runner itself is: each leads a session of its own, and would go on without it."""
+
+    running: ClassVar[set[subprocess.Popen[bytes]]] = set()
+    starting = 0
+    """How many are being started. A signal that comes meanwhile waits for them, or they would be missed."""
+    status: int | None = None
+    """How the runner is to end, as soon as none is being started."""
+    lock = threading.RLock()
+
+    @classmethod
+    def start(cls, words: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        with cls.lock:
+            cls.starting += 1
+        try:
+            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, **options)
+            cls.running.add(process)
+        finally:
+            with cls.lock:
+                cls.starting -= 1
+        cls.end_if_due()
+        return process
+
+    @classmethod
+    def end_if_due(cls) -> None:
+        if cls.status is not None and not cls.starting:
+            for process in cls.running.copy():
+                kill(process)
+            os._exit(cls.status)
+
+
+def end_with_children() -> None:
+    """From here on, SIGTERM and Ctrl-C end what runs along with the runner."""
+
+    def end(number: int, frame: object) -> None:
+        Children.status = 128 + number
+        Children.end_if_due()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
 
 
 def talk(
@@ -45,10 +88,9 @@ def talk(
         home.mkdir()  # the tests leave files in the working directory
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         with open(Path(folder, "output"), "w+b") as output:
-            process = subprocess.Popen(
-                command(events_path), cwd=home, env=inherited | dict(environment or {}),
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
+            process = Children.start(
+                command(events_path), cwd=home, env=inherited | dict(environment or {}), stdout=output, stderr=output
+            )
             try:
                 begin = time.monotonic()
                 status = process.wait(limit)
@@ -59,6 +101,7 @@ def talk(
                 end = f"hung, killed after {limit:.0f} s,"
             finally:
                 kill(process)
+                Children.running.discard(process)
             output.seek(0)
             text = output.read().decode(errors="replace")
         lines = events_path.read_text(encoding="utf-8").splitlines() if events_path.exists() else []

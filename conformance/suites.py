@@ -27,6 +27,8 @@ class Suite:
     """What is taken out of the distribution, files and folders."""
     tests: str = "."
     """The folder of the tests, in what was taken."""
+    leave_out: str = ""
+    """A folder among the tests that is not run."""
     arguments: tuple[str, ...] = ()
     """More words for pytest's command line."""
     limit: float = 60.0
@@ -97,6 +99,7 @@ SUITES = {
             source="uvicorn",
             parts=("tests", "pyproject.toml"),
             tests="tests",
+            leave_out="benchmarks",  # they want a plugin of their own, and measure
             arguments=("-o", "addopts=--strict-markers"),
         ),
         Suite("websockets", "websockets' public client and server", arguments=OURS),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from conformance.foreign import Plan, run_suite
 from conformance.interpreters import Interpreter
 from conformance.suites import OURS, SUITES, Suite
 from conformance.verdicts import PythonReport
+
+ROOT = Path(__file__).resolve().parent.parent
 
 ENDS = """
 import asyncio, os, signal, threading
@@ -119,6 +124,22 @@ def test_a_suite_that_never_met_the_loop_does_not_pass(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_imported_does_not_pass(tmp_path: Path) -> None:
     report = run(tmp_path, "asyncio", "import nothing_of_the_kind")
     assert [outcome.kind for outcome in report.outcomes()] == ["failed"]
+
+
+@pytest.mark.slow(30)
+def test_a_runner_that_is_ended_takes_its_processes_along(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    program = (
+        "import sys; from conformance import processes; processes.end_with_children();"
+        "processes.talk(lambda events: ['sh', '-c', 'echo $$ > ' + sys.argv[1] + '; exec sleep 1000'], 1000)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(told)], cwd=ROOT) as runner:
+        child = int(told.read_text())
+        runner.terminate()
+        assert runner.wait() == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
 
 
 def test_only_stars_are_special_in_an_id() -> None:

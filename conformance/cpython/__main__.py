@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from conformance import exclusions, interpreters, report
+from conformance import exclusions, interpreters, processes, report
 from conformance.cpython import EXCLUSIONS
 from conformance.cpython.modules import MODULES
 from conformance.cpython.suite import Plan, run_suite
@@ -18,6 +18,7 @@ from conformance.verdicts import PythonReport
 def main() -> int:
     """Run the suite on the chosen interpreters and return the exit code."""
     options = parse()
+    processes.end_with_children()
     entries = [] if options.loop == "asyncio" else exclusions.read(EXCLUSIONS)
     plan = Plan(options.loop, options.module, options.match, options.jobs, options.limit, entries)
     begin = time.monotonic()
