@@ -42,12 +42,14 @@ class Children:
         with cls.lock:
             cls.starting += 1
         try:
+            if cls.status is not None:
+                raise KeyboardInterrupt  # the runner is ending; `finally` lets it
             process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, **options)
             cls.running.add(process)
         finally:
             with cls.lock:
                 cls.starting -= 1
-        cls.end_if_due()
+            cls.end_if_due()
         return process
 
     @classmethod

@@ -57,15 +57,20 @@ class InPlace(type):
     """The type of the class that stands where a class of the standard library stood.
 
     Called, it makes a loop of ours; the selector that some tests hand over is of no use to it. For `isinstance` it is our
-    loop class. It is not a subclass of that class on purpose: the tests should see the very class that users get.
+    loop class. It is not a subclass of that class on purpose: the tests should see the very class that users get. Who derives
+    from it derives from that class, too.
     """
 
     make: Callable[[], asyncio.AbstractEventLoop]
     loop_class: type
 
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
+        if not any(isinstance(base, InPlace) for base in bases):
+            return super().__new__(cls, name, bases, namespace)
+        real = tuple(base.loop_class if isinstance(base, InPlace) else base for base in bases)
+        return type(real[0])(name, real, namespace)
+
     def __call__(cls, selector: object = None) -> Any:
-        if "make" not in vars(cls):
-            raise TypeError(f"{cls.__name__} derives from the loop in place; teach the bootstrap how to do that")
         loop = cls.make()
         assert isinstance(loop, cls.loop_class)
         return loop

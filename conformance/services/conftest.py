@@ -50,7 +50,9 @@ def postgres() -> Iterator[Server]:
         }  # fmt: skip
         words = [str(programs / "postgres"), "-D", str(data)]
         words += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        with running(words, folder, lambda: (folder / f".s.PGSQL.{port}").exists() and answers(port), **as_user):
+        # A connection that it takes is no sign: while it starts, it takes them to say so.
+        ask = [programs / "pg_isready", "--quiet", "--host", "127.0.0.1", "--port", str(port)]
+        with running(words, folder, lambda: subprocess.run(ask, check=False).returncode == 0, **as_user):
             yield Server(port, port, folder)
 
 
