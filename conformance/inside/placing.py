@@ -15,6 +15,9 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+STANDARD: Any = asyncio.unix_events._UnixSelectorEventLoop
+"""Held, because nothing else does once ours is in place, and a class that is collected makes no loop to be counted."""
+
 
 class Ledger:
     """How many loops of which kind were made in this process."""
@@ -39,8 +42,7 @@ def place(loop: str, *, base: bool = False) -> None:
 
 
 def count_standard_loops(*, as_ours: bool) -> None:
-    real: Any = asyncio.unix_events._UnixSelectorEventLoop
-    begin = real.__init__
+    begin = STANDARD.__init__
 
     @functools.wraps(begin)
     def counted(self: object, *args: object, **kwargs: object) -> None:
@@ -50,7 +52,7 @@ def count_standard_loops(*, as_ours: bool) -> None:
             Ledger.standard += 1
         begin(self, *args, **kwargs)
 
-    real.__init__ = counted
+    STANDARD.__init__ = counted
 
 
 class InPlace(type):
