@@ -101,6 +101,12 @@ class TlsTransport(_tepal.TlsTransport):
         raise NotImplementedError("a TLS connection cannot be half-closed: close() it, or end your message another way")
 
     @property
+    def _sslcontext(self) -> ssl.SSLContext | None:
+        """The context; libraries look for it here, as they do in asyncio's."""
+        ssl_object = self._ssl_object
+        return None if ssl_object is None else ssl_object.context
+
+    @property
     def _protocol_paused(self) -> bool:
         """Whether the protocol was told to pause; asyncio's fallback for ``sendfile`` asks."""
         return self._is_protocol_paused()
@@ -131,6 +137,12 @@ _AFTER_HANDSHAKE = {
 class TlsLayer(_tepal.TlsLayer, asyncio.Protocol):
     """The protocol of the lower transport: decrypts for the protocol above (see `asyncio.sslproto.SSLProtocol`)."""
 
+    @property
+    def _sslcontext(self) -> ssl.SSLContext | None:
+        """The context; libraries look for it here, too."""
+        upper = self._app_transport
+        return None if upper is None else upper.get_extra_info("sslcontext")
+
 
 class TlsMethods(LoopSurface):
     """``start_tls``, and how connections and servers make their TLS."""
@@ -147,7 +159,7 @@ class TlsMethods(LoopSurface):
         server_hostname: str | None = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
-    ) -> asyncio.Transport:
+    ) -> asyncio.Transport | None:
         """Go on over TLS on a connection that is open, over TLS even where it is encrypted already.
 
         Args:
@@ -160,7 +172,7 @@ class TlsMethods(LoopSurface):
             ssl_shutdown_timeout: Seconds that the goodbye may take; 30 when None.
 
         Returns:
-            The transport that the protocol is to use from now on.
+            The transport that the protocol is to use from now on; None, as in asyncio, when `transport` was closed before.
 
         Raises:
             TypeError: `sslcontext` is no `ssl.SSLContext`, or `transport` cannot carry TLS.
@@ -176,6 +188,7 @@ class TlsMethods(LoopSurface):
             raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+        closed_before = transport.is_closing()
         waiter: asyncio.Future[None] = self.create_future()
         layer, upper = self._make_tls(
             protocol,
@@ -198,10 +211,12 @@ class TlsMethods(LoopSurface):
         ]
         try:
             await waiter
-        except BaseException:
+        except BaseException as error:
             transport.close()
             for step in steps:
                 step.cancel()
+            if closed_before and isinstance(error, ConnectionResetError):
+                return None
             raise
         finally:
             # It may hold an exception whose traceback holds this frame.

