@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,9 +23,15 @@ Together = Callable[..., None]
 
 ROUNDS = 300
 
+MEETINGS = 500 if sysconfig.get_config_var("Py_GIL_DISABLED") else 20
+"""With the GIL, waiting for the other thread costs a switch of threads for each handle."""
+
 
 class Token:
-    """An argument that many handles hold; who lets it go twice, or never, shows in its count."""
+    """A callback and an argument that many handles hold; who lets it go twice, or never, shows in its count."""
+
+    def __call__(self, *_arguments: object) -> None:
+        pass
 
 
 class Held:
@@ -65,6 +72,33 @@ def make_soon(loop: asyncio.AbstractEventLoop, token: Token) -> asyncio.Handle:
 
 def make_soon_with_many(loop: asyncio.AbstractEventLoop, token: Token) -> asyncio.Handle:
     return loop.call_soon_threadsafe(nothing, token, token, token, token, token)
+
+
+RACES: dict[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
+    "two cancel": (lambda handle: handle.cancel(), lambda handle: handle.cancel()),
+    "one runs, one cancels": (lambda handle: handle._run(), lambda handle: handle.cancel()),
+    "one looks, one cancels": (lambda handle: handle._args, lambda handle: handle.cancel()),
+    "one looks, one runs": (lambda handle: repr(handle), lambda handle: handle._run()),
+}
+
+
+@pytest.mark.parametrize("race", RACES)
+def test_two_threads_that_meet_at_every_handle(
+    loop: asyncio.AbstractEventLoop, held: Held, together: Together, race: str
+) -> None:
+    handles = [tepal.Handle(held.token, (held.token, held.token), loop) for _ in range(MEETINGS)]
+    at = [0, 0]
+
+    def walk(me: int, act: Callable[[Any], object]) -> None:
+        for number, handle in enumerate(handles):
+            at[me] = number
+            while at[1 - me] < number:  # a lock would let one go before the other; this lets both go at once
+                pass
+            act(handle)
+        at[me] = MEETINGS
+
+    one, other = RACES[race]
+    together(lambda: walk(0, one), lambda: walk(1, other))
 
 
 @pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
