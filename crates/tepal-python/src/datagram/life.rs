@@ -9,11 +9,11 @@ use crate::errors;
 use crate::event_loop::{Driver, Job, Loop, Source};
 use crate::names;
 use crate::protocols;
-use crate::raw::call;
+use crate::raw::{call, native_state};
+use pyo3::PyResult;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
-use pyo3::{PyResult, ffi};
 use tepal_sys::reactor::Trigger;
 
 /// A transport over a datagram socket; nothing is called yet.
@@ -28,17 +28,8 @@ pub(crate) fn open<'py>(
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = event_loop.py();
     let class = CLASS.import(py, "tepal._datagrams", "DatagramTransport")?;
-    let state = Datagrams::new(parts, event_loop);
-    // SAFETY: our type's `tp_new` ignores its arguments; the class derives from it, and its `__init__` has nothing
-    // to do.
-    let endpoint = unsafe {
-        let allocated = super::methods::allocate(class.as_type_ptr());
-        Bound::from_owned_ptr_or_err(py, allocated)?
-    };
-    // SAFETY: just allocated.
-    let body = unsafe { super::state::body(endpoint.as_ptr()) };
-    body.state.with(py, |place| *place = Some(state));
-    Ok(endpoint)
+    // SAFETY: the class derives from the type that `methods::register` made, and its `__init__` has nothing to do.
+    unsafe { native_state::make(class, Datagrams::new(parts, event_loop)) }
 }
 
 /// Calls `connection_made`, starts reading, and tells the waiter.
@@ -262,18 +253,4 @@ pub(super) fn drop_socket(endpoint: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Whether `close` or `abort` was called, or the endpoint broke.
 pub(crate) fn is_closing(endpoint: &Bound<'_, PyAny>) -> bool {
     with(endpoint, |_, state| state.flags.closing).unwrap_or(true)
-}
-
-/// What the collector and `tp_dealloc` share: drops what is held.
-///
-/// # Safety
-///
-/// `object` is one of our transports.
-pub(super) unsafe fn clear(object: *mut ffi::PyObject) {
-    crate::raw::attached(|py| {
-        // SAFETY: the caller's promise.
-        let body = unsafe { super::state::body(object) };
-        let state = body.state.with(py, Option::take);
-        drop(state);
-    });
 }

@@ -1,19 +1,17 @@
 //! `DatagramTransport` as Python sees it: the type and its method table.
 
-use super::state::{Body, OFFSET, Target, body, with};
+use super::state::{Datagrams, with};
 use super::{life, read, write};
-use crate::owned::Owned;
 use crate::raw::loop_methods::{Arguments, fast};
 use crate::raw::method_table::{descriptor, method, nothing, plain, value, with_argument};
-use crate::raw::native_type::{self, body_offset, slot, visit};
+use crate::raw::native_state::{self, Kind};
 use crate::raw::{Object, enter};
 use crate::stream::{check_limits, flow_limits};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::types::{PyString, PyTuple};
 use pyo3::{PyResult, Python, ffi};
-use std::ffi::{c_int, c_void};
-use std::sync::atomic::Ordering::Relaxed;
+use std::ffi::c_void;
 
 /// `sendto(data, addr=None)`, by C's fast calling convention.
 unsafe extern "C" fn py_sendto(
@@ -179,97 +177,6 @@ unsafe extern "C" fn get_loop(object: Object, _closure: *mut c_void) -> Object {
     })
 }
 
-/// A fresh transport without a socket.
-///
-/// # Safety
-///
-/// `kind` is our type or a subclass.
-pub(super) unsafe fn allocate(kind: *mut ffi::PyTypeObject) -> Object {
-    // SAFETY: the caller's promise; the body is written before anybody can see the object.
-    unsafe {
-        let object = native_type::allocate(kind);
-        if !object.is_null() {
-            let place = native_type::body::<Body>(object, OFFSET.load(Relaxed));
-            place.write(Body {
-                state: Owned::new(None),
-            });
-        }
-        object
-    }
-}
-
-unsafe extern "C" fn py_new(
-    kind: *mut ffi::PyTypeObject,
-    _arguments: Object,
-    _keywords: Object,
-) -> Object {
-    // SAFETY: `tp_new` is called with our type or a subclass.
-    unsafe { allocate(kind) }
-}
-
-unsafe extern "C" fn py_init(_object: Object, _arguments: Object, _keywords: Object) -> c_int {
-    0
-}
-
-unsafe extern "C" fn dealloc(object: Object) {
-    // SAFETY: C calls this once, with the last reference gone; a subclass's own part is gone already. The base's
-    // part holds nothing: its slots are shadowed by the subclass.
-    unsafe {
-        native_type::free(object, |object| {
-            life::clear(object);
-            native_type::body::<Body>(object, OFFSET.load(Relaxed)).drop_in_place();
-        });
-    }
-}
-
-unsafe extern "C" fn traverse(
-    object: Object,
-    visitor: ffi::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    // SAFETY: the collector calls this with a live transport.
-    let (state, kind) = unsafe { (&body(object).state, native_type::kind(object)) };
-    visit!(visitor, argument, kind);
-    let visited = state.try_with(|state| {
-        let Some(state) = state else {
-            return 0;
-        };
-        visit!(
-            visitor,
-            argument,
-            state.event_loop.as_ptr(),
-            state.context.as_ptr()
-        );
-        let optional = [
-            &state.socket,
-            &state.protocol,
-            &state.waiter,
-            &state.error,
-            &state.address,
-        ];
-        for object in optional.into_iter().flatten() {
-            visit!(visitor, argument, object.as_ptr());
-        }
-        for object in state.peers.objects() {
-            visit!(visitor, argument, object.as_ptr());
-        }
-        // The payloads are `bytes`, which hold nothing.
-        for (_, target) in state.queue.iter() {
-            if let Target::Object(object) = target {
-                visit!(visitor, argument, object.as_ptr());
-            }
-        }
-        0
-    });
-    visited.unwrap_or(0)
-}
-
-unsafe extern "C" fn clear_for_collector(object: Object) -> c_int {
-    // SAFETY: as above.
-    unsafe { life::clear(object) };
-    0
-}
-
 static mut METHODS: [ffi::PyMethodDef; 17] = [
     fast(
         c"sendto",
@@ -382,36 +289,13 @@ static mut DESCRIPTORS: [ffi::PyGetSetDef; 2] = [
 ///
 /// What importing asyncio or making a type raises.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    let base = py
-        .import("asyncio.transports")?
-        .getattr("DatagramTransport")?
-        .cast_into::<PyType>()?;
-    let offset = body_offset(&[&base]);
-    OFFSET.store(offset, Relaxed);
-    let slots = [
-        slot(
-            ffi::Py_tp_doc,
-            c"The native half of a datagram transport; not for direct use.".as_ptr() as *mut c_void,
-        ),
-        slot(ffi::Py_tp_new, py_new as *mut c_void),
-        slot(ffi::Py_tp_init, py_init as *mut c_void),
-        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
-        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-        slot(ffi::Py_tp_clear, clear_for_collector as *mut c_void),
-        slot(ffi::Py_tp_methods, (&raw mut METHODS).cast::<c_void>()),
-        slot(ffi::Py_tp_getset, (&raw mut DESCRIPTORS).cast::<c_void>()),
-    ];
-    // SAFETY: the functions above treat their instances as what `make` is told here.
-    let kind = unsafe {
-        native_type::make(
-            &base,
-            c"tepal._tepal.DatagramTransport",
-            offset,
-            size_of::<Body>(),
-            ffi::Py_TPFLAGS_BASETYPE,
-            &slots,
-        )?
+    let kind = Kind {
+        name: "DatagramTransport",
+        full_name: c"tepal._tepal.DatagramTransport",
+        doc: c"The native half of a datagram transport; not for direct use.",
+        methods: (&raw mut METHODS).cast(),
+        attributes: (&raw mut DESCRIPTORS).cast(),
     };
-    module.add("DatagramTransport", kind)
+    // SAFETY: the functions above borrow their receiver's state as a `Datagrams`.
+    unsafe { native_state::register::<Datagrams>(module, &[("DatagramTransport", kind)]) }
 }

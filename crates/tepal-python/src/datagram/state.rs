@@ -2,13 +2,14 @@
 
 use super::peers::Peers;
 use crate::event_loop::Loop;
-use crate::owned::Owned;
-use crate::raw::{Object, native_type};
+use crate::raw::Object;
+use crate::raw::native_state::{self, NativeState};
 use crate::stream::Chunk;
 use pyo3::Python;
 use pyo3::prelude::*;
+use std::ffi::c_int;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 use tepal_core::transport::{Burst, DatagramQueue, FlowControl};
 use tepal_sys::reactor::{Interest, Token};
 use tepal_sys::socket::Address;
@@ -142,24 +143,28 @@ impl Datagrams {
     }
 }
 
-/// The native part of a transport object.
-#[repr(C)]
-pub(super) struct Body {
-    /// `None` only before `open` and after the collector cleared it.
-    pub(super) state: Owned<Option<Datagrams>>,
-}
+static OFFSET: AtomicUsize = AtomicUsize::new(0);
 
-pub(super) static OFFSET: AtomicUsize = AtomicUsize::new(0);
+impl NativeState for Datagrams {
+    const OFFSET: &'static AtomicUsize = &OFFSET;
 
-/// The body of a transport.
-///
-/// # Safety
-///
-/// `object` is an instance of our type or of a subclass.
-#[inline]
-pub(super) unsafe fn body<'a>(object: Object) -> &'a Body {
-    // SAFETY: the caller's promise; the body was written by `tp_new` and is dropped by `tp_dealloc`.
-    unsafe { &*native_type::body::<Body>(object, OFFSET.load(Relaxed)) }
+    fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int {
+        let always = [&self.context, self.event_loop.as_any()];
+        let optional = [
+            &self.socket,
+            &self.protocol,
+            &self.waiter,
+            &self.error,
+            &self.address,
+        ];
+        // The payloads are `bytes`, which hold nothing.
+        let targets = self.queue.iter().filter_map(|(_, target)| match target {
+            Target::Object(object) => Some(object),
+            _ => None,
+        });
+        let held = always.into_iter().chain(optional.into_iter().flatten());
+        native_state::show_all(held.chain(self.peers.objects()).chain(targets), see)
+    }
 }
 
 /// Borrows the state of a transport; `None` when it was never opened or was cleared by the collector.
@@ -170,9 +175,6 @@ pub(super) fn with<R>(
     endpoint: &Bound<'_, PyAny>,
     act: impl FnOnce(Python<'_>, &mut Datagrams) -> R,
 ) -> Option<R> {
-    let py = endpoint.py();
     // SAFETY: see above.
-    let body = unsafe { body(endpoint.as_ptr()) };
-    body.state
-        .with(py, |state| state.as_mut().map(|state| act(py, state)))
+    unsafe { native_state::with(endpoint, act) }
 }

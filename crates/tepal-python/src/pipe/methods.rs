@@ -3,14 +3,10 @@
 use super::state::{Pipe, with};
 use super::{life, read, write};
 use crate::raw::method_table::{method, nothing, plain, value, with_argument};
-use crate::raw::native_state::{self, NativeState};
-use crate::raw::native_type::{self, body_offset, slot};
+use crate::raw::native_state::{self, Kind};
 use crate::stream::{check_limits, flow_limits};
 use pyo3::prelude::*;
-use pyo3::types::PyType;
 use pyo3::{PyResult, ffi};
-use std::ffi::c_void;
-use std::sync::atomic::Ordering::Relaxed;
 
 plain!(py_close_reader, |py, pipe| {
     let begins = with(pipe, |_, state| !state.flags.closing);
@@ -251,42 +247,31 @@ const fn joined<const OWN: usize, const ALL: usize>(
 ///
 /// What importing asyncio or making a type raises.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let transports = module.py().import("asyncio.transports")?;
-    let base = |name: &str| -> PyResult<_> { Ok(transports.getattr(name)?.cast_into::<PyType>()?) };
-    let (reader, writer) = (base("ReadTransport")?, base("WriteTransport")?);
-    let offset = body_offset(&[&reader, &writer]);
-    Pipe::OFFSET.store(offset, Relaxed);
+    let kind = |name, full_name, methods| Kind {
+        name,
+        full_name,
+        doc: c"The native half of a pipe transport; not for direct use.",
+        methods,
+        attributes: std::ptr::null_mut(),
+    };
     let kinds = [
         (
-            "ReadPipe",
-            c"tepal._tepal.ReadPipe",
-            reader,
-            (&raw mut READ_METHODS).cast::<c_void>(),
+            "ReadTransport",
+            kind(
+                "ReadPipe",
+                c"tepal._tepal.ReadPipe",
+                (&raw mut READ_METHODS).cast(),
+            ),
         ),
         (
-            "WritePipe",
-            c"tepal._tepal.WritePipe",
-            writer,
-            (&raw mut WRITE_METHODS).cast::<c_void>(),
+            "WriteTransport",
+            kind(
+                "WritePipe",
+                c"tepal._tepal.WritePipe",
+                (&raw mut WRITE_METHODS).cast(),
+            ),
         ),
     ];
-    for (name, full_name, base, methods) in kinds {
-        let mut slots = native_state::slots::<Pipe>().to_vec();
-        let doc = c"The native half of a pipe transport; not for direct use.";
-        slots.push(slot(ffi::Py_tp_doc, doc.as_ptr() as *mut c_void));
-        slots.push(slot(ffi::Py_tp_methods, methods));
-        // SAFETY: the functions above treat their instances as what `make` is told here.
-        let kind = unsafe {
-            native_type::make(
-                &base,
-                full_name,
-                offset,
-                native_state::size::<Pipe>(),
-                ffi::Py_TPFLAGS_BASETYPE,
-                &slots,
-            )?
-        };
-        module.add(name, kind)?;
-    }
-    Ok(())
+    // SAFETY: the functions above borrow their receiver's state as a `Pipe`.
+    unsafe { native_state::register::<Pipe>(module, &kinds) }
 }

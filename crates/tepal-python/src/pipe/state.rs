@@ -132,13 +132,10 @@ impl NativeState for Pipe {
         // The queue holds `bytes`, which hold nothing.
         let always = [&self.context, self.event_loop.as_any()];
         let optional = [&self.file, &self.protocol, &self.waiter, &self.error];
-        for object in always.into_iter().chain(optional.into_iter().flatten()) {
-            let answer = see(object.as_ptr());
-            if answer != 0 {
-                return answer;
-            }
-        }
-        0
+        native_state::show_all(
+            always.into_iter().chain(optional.into_iter().flatten()),
+            see,
+        )
     }
 }
 

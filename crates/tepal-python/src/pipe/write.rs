@@ -8,12 +8,15 @@ use super::state::{Pipe, with};
 use crate::convert;
 use crate::event_loop::{Driver, Loop};
 use crate::protocols;
-use crate::stream::{Chunk, Finished, SILENT_WRITES, SOON};
+use crate::stream::{Chunk, Finished, SOON};
 use pyo3::exceptions::PyBrokenPipeError;
 use pyo3::prelude::*;
 use std::io;
 use tepal_core::transport::FlowEvent;
 use tepal_sys::pipe::{self, Kind};
+
+/// So many writes after the end go without a word (asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`).
+const SILENT_WRITES: u32 = 5;
 
 /// `write(data)`.
 ///

@@ -9,7 +9,7 @@ use crate::owned::Owned;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 use pyo3::{PyResult, ffi};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A value that is the body of a native type.
@@ -25,7 +25,7 @@ pub(crate) trait NativeState: Sized + 'static {
 struct Body<T>(Owned<Option<T>>);
 
 /// The slots that all such types share.
-pub(crate) fn slots<T: NativeState>() -> [ffi::PyType_Slot; 5] {
+fn slots<T: NativeState>() -> [ffi::PyType_Slot; 5] {
     [
         slot(ffi::Py_tp_new, new::<T> as *mut c_void),
         slot(ffi::Py_tp_init, init as *mut c_void),
@@ -35,9 +35,67 @@ pub(crate) fn slots<T: NativeState>() -> [ffi::PyType_Slot; 5] {
     ]
 }
 
-/// The size of a body, in bytes.
-pub(crate) const fn size<T: NativeState>() -> usize {
-    size_of::<Body<T>>()
+/// A native type to be made.
+pub(crate) struct Kind {
+    /// The name in the module.
+    pub(crate) name: &'static str,
+    /// The name with its module.
+    pub(crate) full_name: &'static CStr,
+    pub(crate) doc: &'static CStr,
+    /// A table that ends with a zeroed entry and lives for ever, as does the next.
+    pub(crate) methods: *mut ffi::PyMethodDef,
+    /// As above, or null.
+    pub(crate) attributes: *mut ffi::PyGetSetDef,
+}
+
+/// Makes native types over classes of `asyncio.transports`, all with the state `T`, and puts them into the module.
+///
+/// # Errors
+///
+/// What importing asyncio or making a type raises.
+///
+/// # Safety
+///
+/// The tables' functions treat their receivers as instances with a state `T`.
+pub(crate) unsafe fn register<T: NativeState>(
+    module: &Bound<'_, PyModule>,
+    kinds: &[(&str, Kind)],
+) -> PyResult<()> {
+    let transports = module.py().import("asyncio.transports")?;
+    let mut bases = Vec::new();
+    for (base, _) in kinds {
+        bases.push(transports.getattr(*base)?.cast_into::<PyType>()?);
+    }
+    let offset = native_type::body_offset(&bases.iter().collect::<Vec<_>>());
+    T::OFFSET.store(offset, Relaxed);
+    for ((_, kind), base) in kinds.iter().zip(&bases) {
+        let mut slots = slots::<T>().to_vec();
+        slots.push(slot(ffi::Py_tp_doc, kind.doc.as_ptr() as *mut c_void));
+        slots.push(slot(ffi::Py_tp_methods, kind.methods.cast()));
+        if !kind.attributes.is_null() {
+            slots.push(slot(ffi::Py_tp_getset, kind.attributes.cast()));
+        }
+        let size = size_of::<Body<T>>();
+        let flags = ffi::Py_TPFLAGS_BASETYPE;
+        // SAFETY: the caller's promise, and the slots are those of such a body.
+        let made = unsafe { native_type::make(base, kind.full_name, offset, size, flags, &slots)? };
+        module.add(kind.name, made)?;
+    }
+    Ok(())
+}
+
+/// Shows every object of a list to the collector's visitor, until it says stop; what `NativeState::show` does.
+pub(crate) fn show_all<'a>(
+    objects: impl IntoIterator<Item = &'a Py<PyAny>>,
+    see: &mut dyn FnMut(Object) -> c_int,
+) -> c_int {
+    for object in objects {
+        let answer = see(object.as_ptr());
+        if answer != 0 {
+            return answer;
+        }
+    }
+    0
 }
 
 /// A fresh instance of `class`, with this state.

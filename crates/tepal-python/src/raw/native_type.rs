@@ -71,45 +71,6 @@ pub(crate) fn slot(id: c_int, value: *mut c_void) -> ffi::PyType_Slot {
     }
 }
 
-/// Zeroed memory for an instance, known to the collector; null with MemoryError set when there is none.
-///
-/// # Safety
-///
-/// `kind` is a type made here, or a subclass of one.
-pub(crate) unsafe fn allocate(kind: *mut ffi::PyTypeObject) -> Object {
-    // SAFETY: rule 1, and the caller's promise.
-    unsafe { ffi::PyType_GenericAlloc(kind, 0) }
-}
-
-/// The type of an instance, which holds a reference to it.
-///
-/// # Safety
-///
-/// `object` is live.
-pub(crate) unsafe fn kind(object: Object) -> Object {
-    // SAFETY: the caller's promise.
-    unsafe { ffi::Py_TYPE(object) }.cast()
-}
-
-/// What `tp_dealloc` does around the release of the body: no collector may see the object any more, its memory goes,
-/// and its reference to the type.
-///
-/// # Safety
-///
-/// C calls `tp_dealloc` of a type made here with `object`; `release` ends the body and keeps nothing of it.
-pub(crate) unsafe fn free(object: Object, release: impl FnOnce(Object)) {
-    // SAFETY: rule 1, and the caller's promise.
-    unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
-        release(object);
-        let kind = ffi::Py_TYPE(object);
-        if let Some(free) = (*kind).tp_free {
-            free(object.cast());
-        }
-        ffi::Py_DECREF(kind.cast());
-    }
-}
-
 /// The body of an instance.
 ///
 /// # Safety

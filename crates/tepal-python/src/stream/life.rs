@@ -11,12 +11,12 @@ use crate::errors;
 use crate::event_loop::{Driver, Job, Loop, Source};
 use crate::names;
 use crate::protocols;
-use crate::raw::call;
+use crate::raw::{call, native_state};
 use crate::tls;
+use pyo3::PyResult;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
-use pyo3::{PyResult, ffi};
 use tepal_core::transport::{FlowControl, WriteQueue};
 use tepal_sys::reactor::{Interest, Trigger};
 use tepal_sys::socket;
@@ -33,13 +33,6 @@ pub(crate) fn open<'py>(
     let py = event_loop.py();
     let class = class(py)?;
     let buffered_protocol = is_buffered(parts.protocol)?;
-    // SAFETY: our type's `tp_new` ignores its arguments; the class derives from it, and its `__init__` has nothing
-    // to do.
-    let transport = unsafe {
-        let kind = class.as_type_ptr();
-        let allocated = super::methods::allocate(kind);
-        Bound::from_owned_ptr_or_err(py, allocated)?
-    };
     let state = Stream {
         event_loop: event_loop.clone().unbind(),
         socket: parts.socket,
@@ -61,9 +54,8 @@ pub(crate) fn open<'py>(
             ..Default::default()
         },
     };
-    // SAFETY: just allocated.
-    let body = unsafe { super::state::body(transport.as_ptr()) };
-    body.state.with(py, |place| *place = Some(state));
+    // SAFETY: the class derives from the type that `methods::register` made, and its `__init__` has nothing to do.
+    let transport = unsafe { native_state::make(class, state)? };
     if let Some(server) = parts.server {
         call::method1(server, names::_attach(py), &transport)?;
     }
@@ -381,18 +373,4 @@ pub(super) fn drop_socket(stream: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Whether `close` or `abort` was called, or the connection broke.
 pub(crate) fn is_closing(stream: &Bound<'_, PyAny>) -> bool {
     with(stream, |_, state| state.flags.closing).unwrap_or(true)
-}
-
-/// What the collector and `tp_dealloc` share: closes what is open, drops what is held.
-///
-/// # Safety
-///
-/// `object` is one of our transports.
-pub(super) unsafe fn clear(object: *mut ffi::PyObject) {
-    crate::raw::attached(|py| {
-        // SAFETY: the caller's promise.
-        let body = unsafe { super::state::body(object) };
-        let state = body.state.with(py, Option::take);
-        drop(state);
-    });
 }

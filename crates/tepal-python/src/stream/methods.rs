@@ -1,19 +1,17 @@
 //! `StreamTransport` as Python sees it: the type and its method table.
 
-use super::state::{Body, OFFSET, Socket, body, with};
+use super::state::{Socket, Stream, with};
 use super::{file, life, read, write};
 use crate::convert;
-use crate::owned::Owned;
 use crate::raw::method_table::{descriptor, method, nothing, plain, value, with_argument};
-use crate::raw::native_type::{self, body_offset, slot, visit};
+use crate::raw::native_state::{self, Kind};
 use crate::raw::{Object, enter};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::PyTuple;
 use pyo3::{PyResult, Python, ffi};
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::os::fd::IntoRawFd;
-use std::sync::atomic::Ordering::Relaxed;
 use tepal_core::transport::{FilePart, LimitsError};
 use tepal_sys::socket;
 
@@ -288,100 +286,6 @@ unsafe extern "C" fn get_server(object: Object, _closure: *mut c_void) -> Object
     })
 }
 
-/// A fresh transport without a connection.
-///
-/// # Safety
-///
-/// `kind` is our type or a subclass.
-pub(super) unsafe fn allocate(kind: *mut ffi::PyTypeObject) -> Object {
-    // SAFETY: rule 1 of the raw room; the body is written before anybody can see the object.
-    unsafe {
-        let object = ffi::PyType_GenericAlloc(kind, 0);
-        if !object.is_null() {
-            let place = native_type::body::<Body>(object, OFFSET.load(Relaxed));
-            place.write(Body {
-                state: Owned::new(None),
-            });
-        }
-        object
-    }
-}
-
-unsafe extern "C" fn py_new(
-    kind: *mut ffi::PyTypeObject,
-    _arguments: Object,
-    _keywords: Object,
-) -> Object {
-    // SAFETY: `tp_new` is called with our type or a subclass.
-    unsafe { allocate(kind) }
-}
-
-unsafe extern "C" fn py_init(_object: Object, _arguments: Object, _keywords: Object) -> c_int {
-    0
-}
-
-unsafe extern "C" fn dealloc(object: Object) {
-    // SAFETY: C calls this once, with the last reference gone; a subclass's own part is gone already. The base's
-    // part holds nothing: its slot is shadowed by a property of the subclass.
-    unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
-        life::clear(object);
-        native_type::body::<Body>(object, OFFSET.load(Relaxed)).drop_in_place();
-        let kind = ffi::Py_TYPE(object);
-        if let Some(free) = (*kind).tp_free {
-            free(object.cast());
-        }
-        ffi::Py_DECREF(kind.cast());
-    }
-}
-
-unsafe extern "C" fn traverse(
-    object: Object,
-    visitor: ffi::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    // SAFETY: the collector calls this with a live transport.
-    let (state, kind) = unsafe { (&body(object).state, ffi::Py_TYPE(object)) };
-    visit!(visitor, argument, kind.cast());
-    let visited = state.try_with(|state| {
-        let Some(state) = state else {
-            return 0;
-        };
-        visit!(
-            visitor,
-            argument,
-            state.event_loop.as_ptr(),
-            state.context.as_ptr()
-        );
-        let told = state.file.as_ref().and_then(|file| file.done.as_ref());
-        if let Some(future) = told {
-            visit!(visitor, argument, future.as_ptr());
-        }
-        let optional = [
-            &state.protocol,
-            &state.upper,
-            &state.server,
-            &state.error,
-            &state.waiter,
-        ];
-        for object in optional.into_iter().flatten() {
-            visit!(visitor, argument, object.as_ptr());
-        }
-        if let Socket::Python(object, _) = &state.socket {
-            visit!(visitor, argument, object.as_ptr());
-        }
-        // The queue holds `bytes`, which hold nothing.
-        0
-    });
-    visited.unwrap_or(0)
-}
-
-unsafe extern "C" fn clear_for_collector(object: Object) -> c_int {
-    // SAFETY: as above.
-    unsafe { life::clear(object) };
-    0
-}
-
 static mut METHODS: [ffi::PyMethodDef; 25] = [
     method(
         c"write",
@@ -544,36 +448,13 @@ static mut DESCRIPTORS: [ffi::PyGetSetDef; 3] = [
 ///
 /// What importing asyncio or making a type raises.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    let base = py
-        .import("asyncio.transports")?
-        .getattr("Transport")?
-        .cast_into::<PyType>()?;
-    let offset = body_offset(&[&base]);
-    OFFSET.store(offset, Relaxed);
-    let slots = [
-        slot(
-            ffi::Py_tp_doc,
-            c"The native half of a stream transport; not for direct use.".as_ptr() as *mut c_void,
-        ),
-        slot(ffi::Py_tp_new, py_new as *mut c_void),
-        slot(ffi::Py_tp_init, py_init as *mut c_void),
-        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
-        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-        slot(ffi::Py_tp_clear, clear_for_collector as *mut c_void),
-        slot(ffi::Py_tp_methods, (&raw mut METHODS).cast::<c_void>()),
-        slot(ffi::Py_tp_getset, (&raw mut DESCRIPTORS).cast::<c_void>()),
-    ];
-    // SAFETY: the functions above treat their instances as what `make` is told here.
-    let kind = unsafe {
-        native_type::make(
-            &base,
-            c"tepal._tepal.StreamTransport",
-            offset,
-            size_of::<Body>(),
-            ffi::Py_TPFLAGS_BASETYPE,
-            &slots,
-        )?
+    let kind = Kind {
+        name: "StreamTransport",
+        full_name: c"tepal._tepal.StreamTransport",
+        doc: c"The native half of a stream transport; not for direct use.",
+        methods: (&raw mut METHODS).cast(),
+        attributes: (&raw mut DESCRIPTORS).cast(),
     };
-    module.add("StreamTransport", kind)
+    // SAFETY: the functions above borrow their receiver's state as a `Stream`.
+    unsafe { native_state::register::<Stream>(module, &[("Transport", kind)]) }
 }

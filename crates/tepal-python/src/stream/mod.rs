@@ -18,7 +18,7 @@ pub(crate) use life::{abort, begin, is_closing, open};
 pub(crate) use methods::{check_limits, flow_limits, is_plain, register};
 pub(crate) use read::is_buffered;
 pub(crate) use state::{Chunk, Parts, Socket};
-pub(crate) use write::{Finished, SILENT_WRITES, SOON, flush, gather, send};
+pub(crate) use write::{Finished, SOON, flush, gather, send};
 
 use crate::event_loop::Driver;
 use pyo3::prelude::*;

@@ -2,13 +2,14 @@
 
 use super::file::Sending;
 use crate::event_loop::Loop;
-use crate::owned::Owned;
-use crate::raw::{Object, native_type};
+use crate::raw::Object;
+use crate::raw::native_state::{self, NativeState};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pyo3::{Python, ffi};
+use std::ffi::c_int;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 use tepal_core::transport::{FlowControl, WriteQueue};
 use tepal_sys::reactor::Token;
 use tepal_sys::socket::Address;
@@ -166,24 +167,32 @@ pub(super) struct Flags {
     pub(super) watches_writing: bool,
 }
 
-/// The native part of a transport object.
-#[repr(C)]
-pub(super) struct Body {
-    /// `None` only before `open` and after the collector cleared it.
-    pub(super) state: Owned<Option<Stream>>,
-}
+static OFFSET: AtomicUsize = AtomicUsize::new(0);
 
-pub(super) static OFFSET: AtomicUsize = AtomicUsize::new(0);
+impl NativeState for Stream {
+    const OFFSET: &'static AtomicUsize = &OFFSET;
 
-/// The body of a transport.
-///
-/// # Safety
-///
-/// `object` is an instance of our type or of a subclass.
-#[inline]
-pub(super) unsafe fn body<'a>(object: Object) -> &'a Body {
-    // SAFETY: the caller's promise; the body was written by `tp_new` and is dropped by `tp_dealloc`.
-    unsafe { &*native_type::body::<Body>(object, OFFSET.load(Relaxed)) }
+    fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int {
+        // The queue holds `bytes`, which hold nothing.
+        let always = [&self.context, self.event_loop.as_any()];
+        let socket = match &self.socket {
+            Socket::Python(object, _) => Some(object),
+            Socket::Native(_) | Socket::Closed => None,
+        };
+        let optional = [
+            self.protocol.as_ref(),
+            self.upper.as_ref(),
+            self.server.as_ref(),
+            self.error.as_ref(),
+            self.waiter.as_ref(),
+            self.file.as_ref().and_then(|file| file.done.as_ref()),
+            socket,
+        ];
+        native_state::show_all(
+            always.into_iter().chain(optional.into_iter().flatten()),
+            see,
+        )
+    }
 }
 
 /// Borrows the state of a transport; `None` when it was never opened or was cleared by the collector.
@@ -194,9 +203,6 @@ pub(super) fn with<R>(
     stream: &Bound<'_, PyAny>,
     act: impl FnOnce(Python<'_>, &mut Stream) -> R,
 ) -> Option<R> {
-    let py = stream.py();
     // SAFETY: see above.
-    let body = unsafe { body(stream.as_ptr()) };
-    body.state
-        .with(py, |state| state.as_mut().map(|state| act(py, state)))
+    unsafe { native_state::with(stream, act) }
 }

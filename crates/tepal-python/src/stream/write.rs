@@ -20,8 +20,9 @@ use tepal_sys::socket;
 /// More than this does not wait for the end of the job, in bytes.
 pub(crate) const SOON: usize = 64 * 1024;
 
-/// So many writes after the connection was lost go without a word (asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES`).
-pub(crate) const SILENT_WRITES: u32 = 5;
+/// So many writes after the connection was lost go without a word. (asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES` is 5
+/// and counts the loss as well.)
+const SILENT_WRITES: u32 = 4;
 
 /// `write(data)`.
 ///

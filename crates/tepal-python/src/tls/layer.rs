@@ -5,10 +5,10 @@
 use super::life::{self, Parts};
 use super::state::with;
 use super::write;
+use crate::convert;
 use crate::event_loop::Loop;
 use crate::owned::Owned;
 use pyo3::PyResult;
-use pyo3::buffer::PyBuffer;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
@@ -97,11 +97,8 @@ impl Layer {
         let Some(tls) = Self::transport(slf) else {
             return Ok(());
         };
-        if let Ok(bytes) = data.cast_exact::<pyo3::types::PyBytes>() {
-            return life::receive(&tls, bytes.as_bytes());
-        }
-        let bytes = PyBuffer::<u8>::get(data)?.to_vec(slf.py())?;
-        life::receive(&tls, &bytes)
+        let bytes = convert::written(data)?;
+        life::receive(&tls, bytes.as_bytes())
     }
 
     /// The peer has finished without a goodbye, or after it.

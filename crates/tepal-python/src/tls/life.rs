@@ -7,7 +7,7 @@ use super::{read, write};
 use crate::errors;
 use crate::event_loop::Loop;
 use crate::names;
-use crate::raw::call;
+use crate::raw::{call, native_state};
 use crate::stream::is_buffered;
 use pyo3::exceptions::asyncio::CancelledError;
 use pyo3::exceptions::{
@@ -64,7 +64,6 @@ pub(super) fn open<'py>(
         }
     };
     let buffered_protocol = is_buffered(parts.protocol)?;
-    let transport = super::methods::allocate(class)?;
     let state = Tls {
         event_loop: parts.event_loop.clone().unbind(),
         session: Session::new(parts.made),
@@ -86,8 +85,8 @@ pub(super) fn open<'py>(
             ..Default::default()
         },
     };
-    super::methods::fill(&transport, state);
-    Ok(transport)
+    // SAFETY: the class derives from the type that `methods::register` made, and its `__init__` has nothing to do.
+    unsafe { native_state::make(class, state) }
 }
 
 /// The lower transport is there: the handshake begins.

@@ -1,18 +1,16 @@
 //! `TlsTransport` as Python sees it: the type and its method table.
 
 use super::layer::Layer;
-use super::state::{Body, OFFSET, Tls, body, with, with_engine};
+use super::state::{Tls, with, with_engine};
 use super::{life, read, write};
-use crate::owned::Owned;
 use crate::raw::method_table::{descriptor, method, nothing, plain, value, with_argument};
-use crate::raw::native_type::{self, body_offset, slot, visit};
+use crate::raw::native_state::{self, Kind};
 use crate::raw::{Object, enter};
 use crate::stream::{Chunk, flow_limits};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyType};
+use pyo3::types::PyBytes;
 use pyo3::{PyErr, PyResult, ffi};
-use std::ffi::{c_int, c_void};
-use std::sync::atomic::Ordering::Relaxed;
+use std::ffi::c_void;
 
 with_argument!(py_write, |py, tls, data| nothing(
     py,
@@ -163,116 +161,6 @@ unsafe extern "C" fn get_ssl_object(object: Object, _closure: *mut c_void) -> Ob
         });
         value(py, ssl_object.flatten())
     })
-}
-
-/// A fresh transport without a session.
-///
-/// # Errors
-///
-/// MemoryError.
-pub(super) fn allocate<'py>(kind: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: callers pass our type or a subclass, whose `__init__` has nothing to do.
-    unsafe {
-        Bound::from_owned_ptr_or_err(
-            kind.py(),
-            py_new(
-                kind.as_type_ptr(),
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-            ),
-        )
-    }
-}
-
-/// Gives a fresh transport its state.
-pub(super) fn fill(tls: &Bound<'_, PyAny>, state: Tls) {
-    // SAFETY: just allocated by `allocate`.
-    let body = unsafe { body(tls.as_ptr()) };
-    body.state.with(tls.py(), |place| *place = Some(state));
-}
-
-unsafe extern "C" fn py_new(
-    kind: *mut ffi::PyTypeObject,
-    _arguments: Object,
-    _keywords: Object,
-) -> Object {
-    // SAFETY: rule 1 of the raw room; `tp_new` is called with our type or a subclass, and the body is written before
-    // anybody can see the object.
-    unsafe {
-        let object = native_type::allocate(kind);
-        if !object.is_null() {
-            let place = native_type::body::<Body>(object, OFFSET.load(Relaxed));
-            place.write(Body {
-                state: Owned::new(None),
-            });
-        }
-        object
-    }
-}
-
-unsafe extern "C" fn py_init(_object: Object, _arguments: Object, _keywords: Object) -> c_int {
-    0
-}
-
-unsafe extern "C" fn dealloc(object: Object) {
-    // SAFETY: C calls this once, with the last reference gone; the base's part holds nothing.
-    unsafe {
-        native_type::free(object, |object| {
-            clear_for_collector(object);
-            native_type::body::<Body>(object, OFFSET.load(Relaxed)).drop_in_place();
-        });
-    }
-}
-
-unsafe extern "C" fn traverse(
-    object: Object,
-    visitor: ffi::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    // SAFETY: the collector calls this with a live transport.
-    let (state, kind) = unsafe { (&body(object).state, native_type::kind(object)) };
-    visit!(visitor, argument, kind);
-    let visited = state.try_with(|state| {
-        let Some(state) = state else {
-            return 0;
-        };
-        visit!(visitor, argument, state.event_loop.as_ptr());
-        let optional = [
-            &state.ssl_object,
-            &state.protocol,
-            &state.layer,
-            &state.waiter,
-            &state.timer,
-        ];
-        for object in optional.into_iter().flatten() {
-            visit!(visitor, argument, object.as_ptr());
-        }
-        if let Some(lower) = &state.lower {
-            visit!(visitor, argument, lower.object().as_ptr());
-        }
-        let mut status = 0;
-        if let Some(engine) = &state.engine {
-            engine.each_object(&mut |object| {
-                if status == 0 {
-                    // SAFETY: the collector gave both, and the engine holds the object.
-                    status = unsafe { visitor(object.as_ptr(), argument) };
-                }
-            });
-        }
-        // The queue holds `bytes`, which hold nothing.
-        status
-    });
-    visited.unwrap_or(0)
-}
-
-unsafe extern "C" fn clear_for_collector(object: Object) -> c_int {
-    crate::raw::attached(|py| {
-        // SAFETY: C calls this with one of our transports.
-        let body = unsafe { body(object) };
-        let state = body.state.with(py, Option::take);
-        drop(state);
-    });
-    0
 }
 
 static mut METHODS: [ffi::PyMethodDef; 26] = [
@@ -445,37 +333,14 @@ static mut DESCRIPTORS: [ffi::PyGetSetDef; 5] = [
 ///
 /// What importing asyncio or making a type raises.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
     module.add_class::<Layer>()?;
-    let base = py
-        .import("asyncio.transports")?
-        .getattr("Transport")?
-        .cast_into::<PyType>()?;
-    let offset = body_offset(&[&base]);
-    OFFSET.store(offset, Relaxed);
-    let slots = [
-        slot(
-            ffi::Py_tp_doc,
-            c"The native half of a TLS transport; not for direct use.".as_ptr() as *mut c_void,
-        ),
-        slot(ffi::Py_tp_new, py_new as *mut c_void),
-        slot(ffi::Py_tp_init, py_init as *mut c_void),
-        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
-        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-        slot(ffi::Py_tp_clear, clear_for_collector as *mut c_void),
-        slot(ffi::Py_tp_methods, (&raw mut METHODS).cast::<c_void>()),
-        slot(ffi::Py_tp_getset, (&raw mut DESCRIPTORS).cast::<c_void>()),
-    ];
-    // SAFETY: the functions above treat their instances as what `make` is told here.
-    let kind = unsafe {
-        native_type::make(
-            &base,
-            c"tepal._tepal.TlsTransport",
-            offset,
-            size_of::<Body>(),
-            ffi::Py_TPFLAGS_BASETYPE,
-            &slots,
-        )?
+    let kind = Kind {
+        name: "TlsTransport",
+        full_name: c"tepal._tepal.TlsTransport",
+        doc: c"The native half of a TLS transport; not for direct use.",
+        methods: (&raw mut METHODS).cast(),
+        attributes: (&raw mut DESCRIPTORS).cast(),
     };
-    module.add("TlsTransport", kind)
+    // SAFETY: the functions above borrow their receiver's state as a `Tls`.
+    unsafe { native_state::register::<Tls>(module, &[("Transport", kind)]) }
 }

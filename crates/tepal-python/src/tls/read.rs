@@ -10,7 +10,7 @@ use crate::names;
 use crate::raw::bytes::Unfinished;
 use crate::raw::call;
 use crate::stream::is_buffered;
-use pyo3::buffer::PyBuffer;
+use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -120,7 +120,7 @@ fn read_into_protocol(
     let py = tls.py();
     let pending = with_engine(tls, |engine| engine.pending(py)).unwrap_or(Ok(0))? + input.len();
     let buffer = protocol.call_method1(names::get_buffer(py), (pending,));
-    let view = match buffer.and_then(|buffer| PyBuffer::<u8>::get(&buffer)) {
+    let view = match buffer.and_then(|buffer| PyUntypedBuffer::get(&buffer)) {
         Ok(view) if view.len_bytes() == 0 => Err(PyRuntimeError::new_err(
             "get_buffer() returned an empty buffer",
         )),

@@ -3,12 +3,13 @@
 use super::engine::Engine;
 use super::lower::Lower;
 use crate::event_loop::Loop;
-use crate::owned::Owned;
-use crate::raw::{Object, native_type};
+use crate::raw::Object;
+use crate::raw::native_state::{self, NativeState};
 use crate::stream::Chunk;
 use pyo3::Python;
 use pyo3::prelude::*;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::ffi::c_int;
+use std::sync::atomic::AtomicUsize;
 use tepal_core::tls::Session;
 use tepal_core::transport::{FlowControl, WriteQueue};
 
@@ -67,24 +68,38 @@ pub(super) struct Flags {
     pub(super) forgotten: bool,
 }
 
-/// The native part of a transport object.
-#[repr(C)]
-pub(super) struct Body {
-    /// `None` only before `open` and after the collector cleared it.
-    pub(super) state: Owned<Option<Tls>>,
-}
+static OFFSET: AtomicUsize = AtomicUsize::new(0);
 
-pub(super) static OFFSET: AtomicUsize = AtomicUsize::new(0);
+impl NativeState for Tls {
+    const OFFSET: &'static AtomicUsize = &OFFSET;
 
-/// The body of a transport.
-///
-/// # Safety
-///
-/// `object` is an instance of our type or of a subclass.
-#[inline]
-pub(super) unsafe fn body<'a>(object: Object) -> &'a Body {
-    // SAFETY: the caller's promise; the body was written by `tp_new` and is dropped by `tp_dealloc`.
-    unsafe { &*native_type::body::<Body>(object, OFFSET.load(Relaxed)) }
+    fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int {
+        // The queue holds `bytes`, which hold nothing.
+        let mut answer = 0;
+        if let Some(engine) = &self.engine {
+            engine.each_object(&mut |object| {
+                if answer == 0 {
+                    answer = see(object.as_ptr());
+                }
+            });
+        }
+        if answer != 0 {
+            return answer;
+        }
+        let always = [self.event_loop.as_any()];
+        let optional = [
+            self.ssl_object.as_ref(),
+            self.protocol.as_ref(),
+            self.layer.as_ref(),
+            self.waiter.as_ref(),
+            self.timer.as_ref(),
+            self.lower.as_ref().map(Lower::object),
+        ];
+        native_state::show_all(
+            always.into_iter().chain(optional.into_iter().flatten()),
+            see,
+        )
+    }
 }
 
 /// Borrows the state of a transport; `None` when it was never opened or was cleared by the collector.
@@ -95,11 +110,8 @@ pub(super) fn with<R>(
     tls: &Bound<'_, PyAny>,
     act: impl FnOnce(Python<'_>, &mut Tls) -> R,
 ) -> Option<R> {
-    let py = tls.py();
     // SAFETY: see above.
-    let body = unsafe { body(tls.as_ptr()) };
-    body.state
-        .with(py, |state| state.as_mut().map(|state| act(py, state)))
+    unsafe { native_state::with(tls, act) }
 }
 
 /// Lets the engine work, outside the borrow: it may run Python code, which may call us. `None` when there is none, or it

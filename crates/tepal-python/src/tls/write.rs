@@ -3,13 +3,10 @@
 use super::life;
 use super::state::{Tls, with, with_engine};
 use crate::convert;
-use crate::errors;
-use crate::names;
-use crate::raw::call;
+use crate::protocols;
 use crate::stream::{Chunk, Finished};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
-use pyo3::{PyErr, PyResult, Python};
+use pyo3::{PyResult, Python};
 use std::cell::Cell;
 use tepal_core::transport::FlowEvent;
 
@@ -309,39 +306,18 @@ pub(super) fn control_writing(tls: &Bound<'_, PyAny>) -> PyResult<()> {
             event => event,
         }
     });
-    let py = tls.py();
-    let (method, message): (&Bound<'_, PyString>, _) = match event {
-        None | Some(FlowEvent::None) => return Ok(()),
-        Some(FlowEvent::Pause) => (names::pause_writing(py), "protocol.pause_writing() failed"),
-        Some(FlowEvent::Resume) => (
-            names::resume_writing(py),
-            "protocol.resume_writing() failed",
-        ),
+    let Some(event) = event.filter(|event| *event != FlowEvent::None) else {
+        return Ok(());
     };
     let parties = with(tls, |py, state| {
         let protocol = state.protocol.as_ref()?.clone_ref(py);
-        let layer = state.layer.as_ref()?.clone_ref(py);
-        Some((protocol, layer, state.event_loop.clone_ref(py)))
+        Some((state.event_loop.clone_ref(py), protocol))
     });
-    let Some(Some((protocol, layer, event_loop))) = parties else {
-        return Ok(());
-    };
-    match call::method0(protocol.bind(py), method) {
-        Ok(_) => Ok(()),
-        Err(error) if errors::ends_the_loop(py, &error) => Err(error),
-        Err(error) => report(&event_loop, tls, &layer, message, &error),
+    match parties.flatten() {
+        Some((event_loop, protocol)) => {
+            let py = tls.py();
+            protocols::tell_flow(event_loop.bind(py), tls, protocol.bind(py), event)
+        }
+        None => Ok(()),
     }
-}
-
-#[cold]
-fn report(
-    event_loop: &Py<crate::event_loop::Loop>,
-    tls: &Bound<'_, PyAny>,
-    layer: &Py<PyAny>,
-    message: &str,
-    error: &PyErr,
-) -> PyResult<()> {
-    let py = tls.py();
-    let details = [("transport", tls), ("protocol", layer.bind(py))];
-    errors::report(event_loop.bind(py), message, error, &details)
 }
