@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 _FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
-class TlsTransport(_tepal.TlsTransport):
+class SSLTransport(_tepal.TlsTransport):
     """An encrypted stream (see `asyncio.Transport`) over another transport.
 
     What one callback or one step of a task writes is encrypted and leaves when that job ends, or sooner past 64 KiB,
     so that small writes share a record. `close` reads and writes what waits, says goodbye (close_notify) and waits for
     the peer's; `ssl_shutdown_timeout` ends it in any case.
+
+    The name is for those who know a TLS transport by the "ssl" in it (CPython's tests do).
     """
 
     _start_tls_compatible = True
@@ -118,7 +120,7 @@ class TlsTransport(_tepal.TlsTransport):
     def __repr__(self) -> str:
         """Show the state, the engine and the transport below."""
         state = "closed" if self._lower is None and self.is_closing() else "closing" if self.is_closing() else "open"
-        return f"<tepal.TlsTransport {state} engine={self._engine_name()} over {self._lower!r}>"
+        return f"<tepal.SSLTransport {state} engine={self._engine_name()} over {self._lower!r}>"
 
     def __del__(self) -> None:
         """Warn when a connection is dropped open."""

@@ -29,7 +29,7 @@ pub(super) fn write(transport: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> Py
     if bytes.as_bytes().is_empty() {
         return Ok(());
     }
-    push(transport, Chunk::new(bytes))?;
+    push(transport, Chunk::from(bytes))?;
     settle(transport)
 }
 

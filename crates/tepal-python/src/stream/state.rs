@@ -68,12 +68,6 @@ impl Chunk {
     }
 }
 
-impl Chunk {
-    pub(crate) fn new(bytes: Bound<'_, PyBytes>) -> Self {
-        Self(bytes.unbind())
-    }
-}
-
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: a `bytes` object is immutable and stays where it is as long as our reference lives, attached or

@@ -49,7 +49,7 @@ pub(super) fn open<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = layer.py();
-    let class = CLASS.import(py, "tepal._tls", "TlsTransport")?;
+    let class = CLASS.import(py, "tepal._tls", "SSLTransport")?;
     let direct = if parts.direct {
         Direct::over(parts.ssl_object)?
     } else {
