@@ -34,6 +34,9 @@ def test_cancelled_tells(loop: asyncio.AbstractEventLoop) -> None:
 
 def test_when_is_the_time_given(loop: asyncio.AbstractEventLoop) -> None:
     assert loop.call_at(12345.5, callback).when() == 12345.5
+    whole = loop.call_at(12345, callback)
+    assert type(whole.when()) is int
+    assert type(whole._when) is int  # type: ignore[attr-defined]
     before = loop.time()
     when = loop.call_later(100, callback).when()
     assert before + 100 <= when <= loop.time() + 100

@@ -265,6 +265,27 @@ def test_bad_descriptors(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("side", ["reader", "writer"])
+@pytest.mark.parametrize("name", [NAMES["socket"], NAMES["object"]])
+def test_what_was_closed_is_still_known_by_its_object(
+    run: Run, pair: Pair, name: Callable[[socket.socket], object], side: str
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        add, remove = getattr(loop, f"add_{side}"), getattr(loop, f"remove_{side}")
+        file, other = name(pair[0]), name(pair[1])
+        add(file, print)
+        pair[0].close()
+        assert remove(file) is True
+        with pytest.raises(ValueError, match="Invalid file"):
+            remove(file)
+        pair[1].close()
+        with pytest.raises(ValueError, match="Invalid file"):
+            remove(other)
+
+    run(main)
+
+
 def test_a_number_that_is_not_open(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

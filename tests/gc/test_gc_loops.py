@@ -69,6 +69,24 @@ def test_a_loop_with_readers_and_writers(collected_with_warning: Collected) -> N
         collected_with_warning(box, weakref.ref(box[0]), weakref.ref(box[0].loop))
 
 
+def test_a_loop_that_watches_what_holds_it(collected_with_warning: Collected) -> None:
+    class File:
+        loop: Any
+
+        def __init__(self, sock: socket.socket) -> None:
+            self.sock = sock
+
+        def fileno(self) -> int:
+            return self.sock.fileno()
+
+    one, other = socket.socketpair()
+    with one, other:
+        box = [File(one)]
+        box[0].loop = tepal.new_event_loop()
+        box[0].loop.add_reader(box[0], print)
+        collected_with_warning(box, weakref.ref(box[0]), weakref.ref(box[0].loop))
+
+
 def test_a_removed_reader_lets_go(loop: asyncio.AbstractEventLoop, assert_collected: Collected) -> None:
     class Owner:
         def method(self) -> None: ...

@@ -17,7 +17,7 @@ use crate::stream::{self, StreamJob};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyInt, PyTuple};
 use std::os::fd::RawFd;
 use tepal_sys::reactor::{Event, Interest, Token, Trigger};
 
@@ -48,8 +48,9 @@ pub(crate) struct Watch {
 }
 
 pub(crate) enum Watcher {
-    /// Called each time the descriptor is ready.
-    Handle(Py<PyAny>),
+    /// Called each time the descriptor is ready. The object that the descriptor was taken from, if it was no number: once
+    /// it is closed, it can still be named (asyncio's selectors keep it, too, and anyio relies on it).
+    Handle(Py<PyAny>, Option<Py<PyAny>>),
     /// Told once.
     Future(Py<PyAny>),
     /// A pipe transport, told as often as it asked for.
@@ -71,9 +72,13 @@ impl Entry {
             Some(Source::Watch(watch)) => {
                 for watcher in [&watch.reader, &watch.writer].into_iter().flatten() {
                     match watcher {
-                        Watcher::Handle(object)
-                        | Watcher::Future(object)
-                        | Watcher::Pipe(object, _) => visit.call(object)?,
+                        Watcher::Handle(object, file) => {
+                            visit.call(object)?;
+                            visit.call(file)?;
+                        }
+                        Watcher::Future(object) | Watcher::Pipe(object, _) => {
+                            visit.call(object)?;
+                        }
                     }
                 }
                 Ok(())
@@ -103,7 +108,7 @@ impl Watch {
         let mut trigger = Trigger::Once;
         for watcher in [&self.reader, &self.writer].into_iter().flatten() {
             trigger = match (watcher, trigger) {
-                (Watcher::Handle(_) | Watcher::Pipe(_, Trigger::Level), _)
+                (Watcher::Handle(..) | Watcher::Pipe(_, Trigger::Level), _)
                 | (_, Trigger::Level) => Trigger::Level,
                 (Watcher::Pipe(_, Trigger::Edge), _) => Trigger::Edge,
                 _ => trigger,
@@ -216,7 +221,7 @@ impl Loop {
                         }
                         match watch.side(side) {
                             None => {}
-                            Some(Watcher::Handle(handle)) => {
+                            Some(Watcher::Handle(handle, _)) => {
                                 jobs[2 * index] = Some(Job::Handle(handle.clone_ref(py)));
                             }
                             Some(Watcher::Pipe(pipe, _)) => {
@@ -444,7 +449,8 @@ impl Loop {
         this.check_not_a_transport(py, fd)?;
         let rest = arguments.get_slice(2, arguments.len());
         let handle = new_handle(slf, &callback, &rest)?;
-        let old = this.watch(py, fd, side, Watcher::Handle(handle))?;
+        let kept = (!file.is_instance_of::<PyInt>()).then(|| file.unbind());
+        let old = this.watch(py, fd, side, Watcher::Handle(handle, kept))?;
         cancel_watcher(py, old)
     }
 
@@ -457,12 +463,31 @@ impl Loop {
         if self.is_closed_now() {
             return Ok(false);
         }
-        let fd = convert::descriptor(file)?;
-        self.check_not_a_transport(py, fd)?;
+        let fd = match convert::descriptor(file) {
+            Ok(fd) => {
+                self.check_not_a_transport(py, fd)?;
+                fd
+            }
+            // It has no number any more, being closed. Whoever added it has the object all the same.
+            Err(error) => self.watched_as(py, file, side).ok_or(error)?,
+        };
         let taken = self.unwatch(py, fd, side)?;
         let removed = taken.is_some();
         cancel_watcher(py, taken)?;
         Ok(removed)
+    }
+
+    /// The number under which an object's descriptor was watched on one side.
+    fn watched_as(&self, py: Python<'_>, file: &Bound<'_, PyAny>, side: Side) -> Option<RawFd> {
+        self.with(py, |state| {
+            let place = state.sources.iter_mut().position(|entry| {
+                let Some(Source::Watch(watch)) = &mut entry.source else {
+                    return false;
+                };
+                matches!(watch.side(side), Some(Watcher::Handle(_, Some(kept))) if kept.is(file))
+            });
+            place.and_then(|fd| RawFd::try_from(fd).ok())
+        })
     }
 
     fn wait_side<'py>(
@@ -487,7 +512,7 @@ fn cancel_watcher(py: Python<'_>, watcher: Option<Watcher>) -> PyResult<()> {
     match watcher {
         None | Some(Watcher::Pipe(..)) => Ok(()),
         // SAFETY: watchers' handles are ours.
-        Some(Watcher::Handle(handle)) => unsafe { handle::cancel(py, handle.as_ptr()) },
+        Some(Watcher::Handle(handle, _)) => unsafe { handle::cancel(py, handle.as_ptr()) },
         Some(Watcher::Future(future)) => future.bind(py).call_method0("cancel").map(drop),
     }
 }

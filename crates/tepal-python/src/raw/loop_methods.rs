@@ -297,7 +297,11 @@ unsafe extern "C" fn call_at(
                 return Err(PyTypeError::new_err("when cannot be None"));
             }
             let when = seconds(py, *arguments)?;
-            schedule_at(py, "call_at", slf, &call, when)
+            let handle = schedule_at(py, "call_at", slf, &call, when)?;
+            if ffi::PyLong_Check(*arguments) != 0 {
+                handle::set_whole(handle);
+            }
+            Ok(handle)
         }
     })
 }

@@ -3,7 +3,7 @@
 use super::memory::{clear_for_collector, dealloc, traverse};
 use super::{
     HANDLE, HandleBody, Notes, OFFSET, Object, Outcome, Purpose, THREADSAFE_HANDLE, TIMER_HANDLE,
-    TUPLE, TimerBody, body, cancel, is_cancelled, locked, new, run, timer_body, track,
+    TUPLE, TimerBody, WHOLE, body, cancel, is_cancelled, locked, new, run, timer_body, track,
     wait_while_running,
 };
 use crate::event_loop::Loop;
@@ -98,8 +98,17 @@ unsafe extern "C" fn py_cancelled(handle: Object, _unused: Object) -> Object {
 
 unsafe extern "C" fn py_when(handle: Object, _unused: Object) -> Object {
     // SAFETY: as above.
-    let when = unsafe { timer_body(handle).map(|timer| (*timer).when) };
+    let (when, whole) = unsafe {
+        let whole = (*body(handle))
+            .state
+            .load(std::sync::atomic::Ordering::Relaxed)
+            & WHOLE
+            != 0;
+        (timer_body(handle).map(|timer| (*timer).when), whole)
+    };
     match when {
+        // SAFETY: rule 1.
+        Some(when) if whole => unsafe { ffi::PyLong_FromDouble(when) },
         // SAFETY: rule 1.
         Some(when) => unsafe { ffi::PyFloat_FromDouble(when) },
         None => enter(|_py| {

@@ -43,6 +43,8 @@ const CANCELLED: u8 = 1;
 const RUNNING: u8 = 2;
 const THREADSAFE: u8 = 4;
 const TIMER: u8 = 8;
+/// The time was given as an `int`, and is told as one: libraries compare, and test for it.
+const WHOLE: u8 = 16;
 
 /// `count` when the arguments are a tuple, in the first inline place.
 const TUPLE: u8 = u8::MAX;
@@ -516,6 +518,16 @@ pub(crate) unsafe fn set_timer(handle: Object, key: TimerKey) {
             (*timer).key = Some(key);
         }
     }
+}
+
+/// Notes that a timer's time was given as an `int`.
+///
+/// # Safety
+///
+/// `handle` is one of ours, and new.
+pub(crate) unsafe fn set_whole(handle: Object) {
+    // SAFETY: the caller's promise.
+    unsafe { (*body(handle)).change(|state| state | WHOLE) };
 }
 
 /// Whether the handle was cancelled.
