@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString};
 use std::os::fd::RawFd;
-use tepal_sys::socket::Address;
+use tepal_sys::socket::{Address, ipv6_text};
 
 /// A socket address as the `socket` module shows it.
 ///
@@ -17,7 +17,7 @@ pub(crate) fn address<'py>(py: Python<'py>, address: &Address) -> PyResult<Bound
     match address {
         Address::V4(host, port) => (host.to_string(), *port).into_bound_py_any(py),
         Address::V6(host, port, flow, scope) => {
-            (host.to_string(), *port, *flow, *scope).into_bound_py_any(py)
+            (ipv6_text(host), *port, *flow, *scope).into_bound_py_any(py)
         }
         // Paths are decoded as the file system's, so that os.unlink() takes them back.
         Address::Path(path) => py

@@ -24,6 +24,18 @@ impl Address {
     }
 }
 
+/// An IPv6 address as inet_ntop(3) writes it, and with it every program that asks the C library: an IPv4 address in its
+/// last four bytes is shown as one also where only zeros stand before it, which Rust writes in hexadecimal.
+#[must_use]
+pub fn ipv6_text(host: &Ipv6Addr) -> String {
+    let segments = host.segments();
+    if segments[..6] == [0; 6] && segments[6] != 0 {
+        let [.., a, b, c, d] = host.octets();
+        return format!("::{}", Ipv4Addr::new(a, b, c, d));
+    }
+    host.to_string()
+}
+
 impl From<SocketAddrAny> for Address {
     fn from(any: SocketAddrAny) -> Self {
         match any.address_family() {
@@ -58,5 +70,27 @@ fn from_unix(address: SocketAddrUnix) -> Address {
     match address.path() {
         Some(path) if !path.is_empty() => Address::Path(path.to_bytes().into()),
         _ => Address::Unnamed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_reads_as_the_c_library_writes_it() {
+        for text in [
+            "::",
+            "::1",
+            "::ffff",
+            "::1.2.3.4",
+            "::ffff:1.2.3.4",
+            "fe80::1",
+            "2001:db8::1:0:0:1",
+            "1::",
+        ] {
+            let host: Ipv6Addr = text.parse().unwrap();
+            assert_eq!(ipv6_text(&host), text);
+        }
     }
 }

@@ -3,7 +3,7 @@
 mod address;
 mod datagram;
 
-pub use address::Address;
+pub use address::{Address, ipv6_text};
 pub use datagram::{receive_from, send_to};
 
 use rustix::io::Errno;
