@@ -263,8 +263,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 (&raw mut READ_METHODS).cast(),
             ),
         ),
+        // asyncio's is a whole Transport, whose reading half answers NotImplementedError.
         (
-            "WriteTransport",
+            "Transport",
             kind(
                 "WritePipe",
                 c"tepal._tepal.WritePipe",

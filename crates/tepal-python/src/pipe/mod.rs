@@ -1,6 +1,6 @@
 //! `_tepal.ReadPipe` and `_tepal.WritePipe`: one direction over a pipe, FIFO, socket or character device.
 //!
-//! Native types over `asyncio.ReadTransport` and `asyncio.WriteTransport` (`raw/native_type.rs`);
+//! Native types over `asyncio.ReadTransport` and `asyncio.Transport` (`raw/native_type.rs`);
 //! `tepal._pipes` adds what is cold. `state.rs` is what a pipe knows, `read.rs` and `write.rs` move bytes, `life.rs`
 //! begins and ends it, `methods.rs` is what Python calls.
 //!
