@@ -23,8 +23,8 @@ Together = Callable[..., None]
 
 ROUNDS = 300
 
-MEETINGS = 500 if sysconfig.get_config_var("Py_GIL_DISABLED") else 20
-"""With the GIL, waiting for the other thread costs a switch of threads for each handle."""
+MEETINGS = 200 if sysconfig.get_config_var("Py_GIL_DISABLED") else 20
+"""Waiting for the other thread costs a switch of threads for each handle where it cannot run at the same moment."""
 
 
 class Token:
