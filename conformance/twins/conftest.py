@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from .tls_support import Contexts
+
 LIMIT = 20
 """Seconds after which a test is taken to hang."""
 
@@ -189,3 +191,9 @@ def loop(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[asyn
             loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
+
+
+@pytest.fixture(params=["direct", "bio"])
+def tls(request: pytest.FixtureRequest) -> Contexts:
+    """Contexts that lead to one of tepal's TLS engines; asyncio has a single one and runs with both."""
+    return Contexts(request.param)

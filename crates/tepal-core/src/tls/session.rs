@@ -87,6 +87,8 @@ pub struct Session {
     phase: Phase,
     told: Told,
     ended: bool,
+    /// The stream has ended, and what it brought waits for a reader who has paused.
+    kept: bool,
 }
 
 impl Session {
@@ -98,6 +100,7 @@ impl Session {
             phase: Phase::Waiting,
             told: if made { Told::Made } else { Told::Nothing },
             ended: false,
+            kept: false,
         }
     }
 
@@ -165,6 +168,7 @@ impl Session {
             Phase::Handshake => End::FailHandshake,
             Phase::Open => {
                 self.phase = Phase::Flushing;
+                self.kept = paused;
                 if paused {
                     End::KeepForReader
                 } else {
@@ -176,9 +180,11 @@ impl Session {
         }
     }
 
-    /// The program, or the peer's goodbye, closes the session.
+    /// The program, or the peer's goodbye, closes the session. A program that closes will not read on, so what was kept
+    /// for it goes too (`closing_gives_up_what_was_kept`).
     pub fn handle_close(&mut self) -> Close {
         match self.phase {
+            Phase::Flushing if std::mem::take(&mut self.kept) => Close::Flush,
             Phase::Flushing | Phase::Shutdown | Phase::Over => Close::Nothing,
             Phase::Waiting | Phase::Handshake => {
                 self.phase = Phase::Over;
@@ -280,6 +286,17 @@ mod tests {
         assert_eq!(session.handle_end(true), End::KeepForReader);
         assert!(session.has_ended());
         assert_eq!(session.handle_bytes(), Bytes::ReadThenShutdown);
+    }
+
+    #[test]
+    fn closing_gives_up_what_was_kept() {
+        let mut session = Session::new(false);
+        assert!(session.handle_connected());
+        assert_eq!(session.handle_shaken(), Some(true));
+        assert_eq!(session.handle_end(true), End::KeepForReader);
+        assert_eq!(session.handle_close(), Close::Flush);
+        assert_eq!(session.handle_close(), Close::Nothing);
+        assert!(session.handle_flushed());
     }
 
     proptest! {

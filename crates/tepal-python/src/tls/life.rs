@@ -179,8 +179,6 @@ fn shaken(tls: &Bound<'_, PyAny>) -> PyResult<()> {
 fn fail_handshake(tls: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
     let py = tls.py();
     disarm(tls)?;
-    // If even that cannot be sent, the connection is broken, which we are about to say.
-    drop(write::gather_records(tls));
     with(tls, |_, state| state.session.handle_abort());
     let is_certificate = {
         static KIND: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -299,6 +297,8 @@ pub(super) fn fail(tls: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyRes
     if errors::ends_the_loop(py, &error) {
         return Err(error);
     }
+    // The peer may be told why (an alert). If even that cannot be sent, the connection is broken, which is being said.
+    drop(write::send_records(tls));
     let parties = with(tls, |py, state| {
         let lower = state.lower.as_ref()?.clone_ref(py);
         let layer = state.layer.as_ref()?.clone_ref(py);
@@ -314,6 +314,13 @@ pub(super) fn fail(tls: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyRes
 fn flush_then_shutdown(tls: &Bound<'_, PyAny>, input: &[u8]) -> PyResult<()> {
     read::read(tls, input)?;
     if with(tls, |_, state| state.session.handle_flushed()) == Some(true) {
+        // When the stream's end came first, nobody has set the limit; a peer that reads nothing has no other.
+        let unlimited = with(tls, |_, state| {
+            state.timer.is_none().then_some(state.shutdown_timeout)
+        });
+        if let Some(Some(timeout)) = unlimited {
+            arm(tls, timeout, "_shutdown_timed_out")?;
+        }
         // Plain text may have waited for the lower transport; after the goodbye nothing may follow.
         if let Err(error) = write::encrypt(tls, true) {
             return fail(tls, error, "Fatal error on SSL protocol");
