@@ -72,7 +72,8 @@ def run_cpython(
 ) -> tuple[PythonReport, list[Exclusion]]:
     entries = [] if loop == "asyncio" else exclusions.read(cpython.EXCLUSIONS)
     modules = options.file or cpython_modules.MODULES
-    plan = cpython_suite.Plan(loop, modules, options.match, options.jobs, CPYTHON_LIMIT, entries)
+    runs = cpython_modules.with_engines(modules, "both" if loop == "tepal" else "default")
+    plan = cpython_suite.Plan(loop, runs, options.match, options.jobs, CPYTHON_LIMIT, entries)
     return cpython_suite.run_suite(prepare(base, version, options), plan), entries
 
 

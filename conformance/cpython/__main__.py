@@ -10,7 +10,7 @@ from pathlib import Path
 
 from conformance import exclusions, interpreters, processes, report
 from conformance.cpython import EXCLUSIONS
-from conformance.cpython.modules import MODULES
+from conformance.cpython.modules import ENGINES, MODULES, with_engines
 from conformance.cpython.suite import Plan, run_suite
 from conformance.verdicts import PythonReport
 
@@ -20,7 +20,9 @@ def main() -> int:
     options = parse()
     processes.end_with_children()
     entries = [] if options.loop == "asyncio" else exclusions.read(EXCLUSIONS)
-    plan = Plan(options.loop, options.module, options.match, options.jobs, options.limit, entries)
+    engine = options.tls_engine if options.loop == "tepal" else "default"
+    modules = with_engines(options.module, engine)
+    plan = Plan(options.loop, modules, options.match, options.jobs, options.limit, entries)
     begin = time.monotonic()
     reports, controls = [], []
     for base, version in interpreters.choose(options.python):
@@ -34,11 +36,13 @@ def main() -> int:
             continue
         reports.append(run_suite(interpreter, plan))
         if options.control and plan.loop != "asyncio":
-            bare = Plan("asyncio", plan.modules, plan.match, plan.jobs, plan.limit, [])
+            bare = Plan("asyncio", options.module, plan.match, plan.jobs, plan.limit, [])
             controls.append(run_suite(interpreter, bare))
     idle = []
     if not plan.match:
-        idle = exclusions.unused(entries, plan.modules, [done.interpreter.version for done in reports if done.modules])
+        idle = exclusions.unused(
+            entries, options.module, [done.interpreter.version for done in reports if done.modules]
+        )
     if controls:
         report.show(controls, "asyncio (the control)", [], lines=options.lines)
     report.show(reports, plan.loop, idle, lines=options.lines)
@@ -62,6 +66,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--module", nargs="+", default=MODULES, metavar="NAME", help="default: see modules.py")
     parser.add_argument("--match", default="", metavar="TEXT", help="only tests whose id contains this")
     parser.add_argument("--loop", choices=("tepal", "asyncio", "uvloop"), default="tepal")
+    parser.add_argument(
+        "--tls-engine", choices=ENGINES, default="both", help="bio: through Python's session objects (default: both)"
+    )
     parser.add_argument("--dev", action="store_true", help="in Python's development mode: every loop in debug mode")
     parser.add_argument("--control", action="store_true", help="run everything on asyncio's own loop, too")
     parser.add_argument("--jobs", type=int, default=2)

@@ -51,9 +51,16 @@ def list_tests(interpreter: Interpreter, loop: str, modules: list[str]) -> tuple
 
 
 def run_class(
-    interpreter: Interpreter, loop: str, source: Source, title: str, tests: list[str], limit: float
+    interpreter: Interpreter,
+    loop: str,
+    source: Source,
+    title: str,
+    tests: list[str],
+    limit: float,
+    *,
+    tls_engine: str = "",
 ) -> ClassRun:
-    """Run some tests of one class."""
+    """Run some tests of one class; with "bio", TLS goes through session objects of a class of the program's own."""
     request = {
         "command": "run",
         "loop": loop,
@@ -62,6 +69,7 @@ def run_class(
         "class": title,
         "tests": tests,
         "limit": limit,
+        "tls_engine": tls_engine,
     }
     begin = time.monotonic()
     events, output, end = ask(interpreter, request, limit)

@@ -10,7 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from conformance.cpython import gauge
+from conformance.cpython import gauge, modules
 from conformance.cpython.processes import ClassRun, cpython, list_tests, run_class
 from conformance.exclusions import Exclusion
 from conformance.interpreters import Interpreter
@@ -24,6 +24,7 @@ class Plan:
 
     loop: str
     modules: list[str]
+    """Names of runs (`modules.with_engines`)."""
     match: str
     """Only tests whose id contains this."""
     jobs: int
@@ -34,7 +35,8 @@ class Plan:
 def run_suite(interpreter: Interpreter, plan: Plan) -> PythonReport:
     """Run all modules of the plan on one interpreter."""
     report = PythonReport(interpreter)
-    events, output = list_tests(interpreter, plan.loop, plan.modules)
+    names = list(dict.fromkeys(modules.split(run)[0] for run in plan.modules))
+    events, output = list_tests(interpreter, plan.loop, names)
     about: Event = next((event for event in events if event["event"] == "python"), {})
     if not about:
         report.note, report.broken = f"{interpreter.python} does not run the bootstrap:\n{tail(output)}", True
@@ -50,7 +52,8 @@ def run_suite(interpreter: Interpreter, plan: Plan) -> PythonReport:
     with ThreadPoolExecutor(plan.jobs) as pool:
         progress = Progress(interpreter.version)
         for module in plan.modules:
-            ModuleRun(report, plan, module, progress).start(pool, listed.get(module, {"broken": tail(output)}))
+            listing = listed.get(modules.split(module)[0], {"broken": tail(output)})
+            ModuleRun(report, plan, module, progress).start(pool, listing)
     order = {module: place for place, module in enumerate(plan.modules)}
     report.modules.sort(key=lambda module: order[module.module])
     return report
@@ -64,6 +67,7 @@ class ModuleRun:
         self.plan = plan
         self.progress = progress
         self.module = ModuleReport(module)
+        self.name, self.engine = modules.split(module)
         self.lock = threading.Lock()
         self.open_classes = 0
 
@@ -74,7 +78,7 @@ class ModuleRun:
             self.fail("(import)", listing["broken"])
         wanted = []
         for title, tests in listing.get("classes", {}).items():
-            if chosen := [test for test in tests if self.plan.match in f"{self.module.module}.{title}.{test}"]:
+            if chosen := [test for test in tests if self.plan.match in f"{self.name}.{title}.{test}"]:
                 wanted.append((title, chosen))
         self.open_classes = len(wanted)
         if not wanted:
@@ -94,7 +98,7 @@ class ModuleRun:
             self.close()
 
     def judge(self, title: str, tests: list[str]) -> None:
-        name, python = self.module.module, self.report.interpreter.version
+        name, python = self.name, self.report.interpreter.version
         excluded = [test for test in tests if self.exclusion(f"{name}.{title}.{test}", python)]
         asked = [test for test in tests if test not in excluded]
         run = self.process(title, asked) if asked else ClassRun()
@@ -104,9 +108,11 @@ class ModuleRun:
         stale = []
         if excluded:
             stale = [outcome.test for outcome in self.process(title, excluded).outcomes if outcome.kind == "passed"]
+        run.outcomes += [Outcome(f"{name}.{title}.{test}", "excluded") for test in excluded]
+        for outcome in run.outcomes:
+            outcome.test = self.module.module + outcome.test.removeprefix(name)
         with self.lock:
             self.module.outcomes += run.outcomes
-            self.module.outcomes += [Outcome(f"{name}.{title}.{test}", "excluded") for test in excluded]
             self.module.ours += run.ours
             self.module.seconds += run.seconds
             self.report.stale += stale
@@ -117,12 +123,14 @@ class ModuleRun:
 
     def process(self, title: str, tests: list[str], loop: str = "") -> ClassRun:
         plan = self.plan
-        name = self.module.module
-        return run_class(self.report.interpreter, loop or plan.loop, cpython(name), title, tests, plan.limit)
+        source = cpython(self.name)
+        return run_class(
+            self.report.interpreter, loop or plan.loop, source, title, tests, plan.limit, tls_engine=self.engine
+        )
 
     def compare(self, title: str, asked: list[str], failed: list[Outcome]) -> None:
         """Run on asyncio what failed on our loop."""
-        prefix = f"{self.module.module}.{title}."
+        prefix = f"{self.name}.{title}."
         again = [test for test in asked if any(outcome.test == prefix + test for outcome in failed)]
         if not again:
             return
