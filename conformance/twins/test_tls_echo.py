@@ -14,9 +14,7 @@ from .support import BufferedRecorder, LoopFactory, Recorder, Run
 from .tls_support import TLS12, TLS13, Contexts, close_both, expected_engine, facing, payload, tls_pair
 from .versions import is_asyncio
 
-SIZES = pytest.mark.parametrize(
-    "size", [1, 1000, 16_384, 16_385, 65_536, 262_145, pytest.param(8_000_000, id="8MB")]
-)
+SIZES = pytest.mark.parametrize("size", [1, 1000, 16_384, 16_385, 65_536, 262_145, pytest.param(8_000_000, id="8MB")])
 
 
 class Echo(Recorder):
@@ -61,9 +59,7 @@ def test_echo_by_streams(run: Run, tls: Contexts, size: int) -> None:
         served = asyncio.get_running_loop().create_future()
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls.server())
         host, port = server.sockets[0].getsockname()
-        reader, writer = await asyncio.open_connection(
-            host, port, ssl=tls.client(), server_hostname="localhost"
-        )
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls.client(), server_hostname="localhost")
         writer.write(payload(size))
         assert await reader.readexactly(size) == payload(size)
         writer.close()
@@ -97,9 +93,7 @@ def test_echo_by_unix_streams(run: Run, tls: Contexts, tmp_path: Path) -> None:
     run(main)
 
 
-def test_the_engine_is_the_one_that_the_context_asks_for(
-    run: Run, loop_factory: LoopFactory, tls: Contexts
-) -> None:
+def test_the_engine_is_the_one_that_the_context_asks_for(run: Run, loop_factory: LoopFactory, tls: Contexts) -> None:
     """If this fails, the other tests of these files do not test what they say."""
 
     async def main() -> None:
@@ -186,9 +180,7 @@ def test_a_view_of_wider_items_counts_in_bytes(run: Run, loop_factory: LoopFacto
 
 
 @pytest.mark.parametrize("wrong", ["text", 7, None])
-def test_what_is_not_bytes_like_is_refused(
-    run: Run, loop_factory: LoopFactory, tls: Contexts, wrong: object
-) -> None:
+def test_what_is_not_bytes_like_is_refused(run: Run, loop_factory: LoopFactory, tls: Contexts, wrong: object) -> None:
     async def main() -> None:
         client, server = await tls_pair(tls)
         with pytest.raises(TypeError):

@@ -416,9 +416,7 @@ def test_a_peer_that_said_goodbye_and_reads_nothing(run: Run, loop_factory: Loop
     run(main)
 
 
-def test_a_peer_that_ended_its_stream_and_reads_nothing(
-    run: Run, loop_factory: LoopFactory, tls: Contexts
-) -> None:
+def test_a_peer_that_ended_its_stream_and_reads_nothing(run: Run, loop_factory: LoopFactory, tls: Contexts) -> None:
     if is_asyncio(loop_factory):
         pytest.skip("asyncio sets no time limit in this case, and lingers")
 

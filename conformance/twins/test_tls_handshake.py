@@ -30,6 +30,7 @@ from .tls_support import (
 )
 from .versions import is_asyncio
 
+
 async def failing(
     tls: Contexts,
     *,
@@ -148,9 +149,7 @@ def test_a_client_without_a_valid_certificate(
         context = tls.server(version=version)
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(AUTHORITY)
-        client, server, reports = await failing(
-            tls, client=tls.client(certificate, version=version), server=context
-        )
+        client, server, reports = await failing(tls, client=tls.client(certificate, version=version), server=context)
         if certificate is None:
             assert type(server) is ssl.SSLError
             assert server.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
@@ -194,9 +193,7 @@ def test_a_name_of_an_address(run: Run, tls: Contexts) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(Recorder, "127.0.0.1", 0, ssl=tls.server())
-        transport, protocol = await loop.create_connection(
-            Recorder, *server.sockets[0].getsockname(), ssl=tls.client()
-        )
+        transport, protocol = await loop.create_connection(Recorder, *server.sockets[0].getsockname(), ssl=tls.client())
         transport.close()
         await protocol.lost
         server.close()
@@ -246,9 +243,7 @@ def test_the_servers_handler_hears_nothing_of_strangers(run: Run, tls: Contexts)
 
 def test_no_version_in_common(run: Run, loop_factory: LoopFactory, tls: Contexts) -> None:
     async def main() -> None:
-        client, server, reports = await failing(
-            tls, client=tls.client(version=TLS12), server=tls.server(version=TLS13)
-        )
+        client, server, reports = await failing(tls, client=tls.client(version=TLS12), server=tls.server(version=TLS13))
         assert told_why(loop_factory, client, "TLSV1_ALERT_PROTOCOL_VERSION")
         assert type(server) is ssl.SSLError
         assert server.reason == "UNSUPPORTED_PROTOCOL"
@@ -268,7 +263,12 @@ def test_garbage_instead_of_a_handshake(run: Run, tls: Contexts, server_side: bo
                 await over(tls.of(server_side), Recorder, ours, server_side=server_side)
             assert type(caught.value) is ssl.SSLError
             # OpenSSL has several words for it, and its version and the first bytes choose.
-            assert caught.value.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "BAD_RECORD_TYPE")
+            assert caught.value.reason in (
+                "WRONG_VERSION_NUMBER",
+                "HTTP_REQUEST",
+                "RECORD_LAYER_FAILURE",
+                "BAD_RECORD_TYPE",
+            )
             assert reports == []
 
     run(main)
@@ -302,9 +302,7 @@ def test_a_handshake_that_takes_too_long(run: Run, tls: Contexts, server_side: b
         ours, theirs = socket_pair("tcp")
         with theirs:
             with pytest.raises(ConnectionAbortedError) as caught:
-                await over(
-                    tls.of(server_side), Recorder, ours, server_side=server_side, ssl_handshake_timeout=0.02
-                )
+                await over(tls.of(server_side), Recorder, ours, server_side=server_side, ssl_handshake_timeout=0.02)
             words = "SSL handshake is taking longer than 0.02 seconds: aborting the connection"
             assert str(caught.value) == words
             theirs.settimeout(5)
@@ -365,18 +363,14 @@ def test_cancelled_in_the_handshake(run: Run, tls: Contexts, server_side: bool) 
     run(main)
 
 
-def test_the_lower_transport_is_aborted_in_the_handshake(
-    run: Run, loop_factory: LoopFactory, tls: Contexts
-) -> None:
+def test_the_lower_transport_is_aborted_in_the_handshake(run: Run, loop_factory: LoopFactory, tls: Contexts) -> None:
     """That is the handshake's end, whoever did it."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         lower, protocol, theirs = await connect_pair("tcp")
         with theirs:
-            upgrading = asyncio.create_task(
-                loop.start_tls(lower, protocol, tls.client(), server_hostname="localhost")
-            )
+            upgrading = asyncio.create_task(loop.start_tls(lower, protocol, tls.client(), server_hostname="localhost"))
             await turns()
             lower.abort()
             if is_asyncio(loop_factory):

@@ -91,7 +91,7 @@ def test_an_exception_in_connection_made(run: Run, loop_factory: LoopFactory, tl
         loop = asyncio.get_running_loop()
         server = await loop.create_server(raising("connection_made", error), "127.0.0.1", 0, ssl=tls.server())
         host, port = server.sockets[0].getsockname()
-        transport, protocol = await loop.create_connection(Recorder, host, port, ssl=tls.client())
+        _, protocol = await loop.create_connection(Recorder, host, port, ssl=tls.client())
         await protocol.lost
         await eventually(lambda: reports)
         assert [report["exception"] for report in reports] == [error]
@@ -158,13 +158,10 @@ def test_interrupts_leave_the_loop(
         inner = asyncio.get_running_loop()
         accepting = asyncio.ensure_future(inner.connect_accepted_socket(factory, theirs, ssl=tls.server()))
         accepting.add_done_callback(lambda done: done.cancelled() or done.exception())
-        _, client = await inner.create_connection(
-            Recorder, sock=ours, ssl=tls.client(), server_hostname="localhost"
-        )
+        _, client = await inner.create_connection(Recorder, sock=ours, ssl=tls.client(), server_hostname="localhost")
         clients.append(client)
         client.transport.write(b"hello")
-        while not (made and "data" in made[0].events):
-            await asyncio.sleep(0)
+        await eventually(lambda: made and "data" in made[0].events)
         if where == "eof_received":
             client.transport.close()
         else:

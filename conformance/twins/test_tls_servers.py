@@ -95,7 +95,7 @@ def test_a_server_that_closes_in_the_handshake(run: Run, tls: Contexts) -> None:
 def test_the_handshakes_time_limit_of_a_server(run: Run, tls: Contexts) -> None:
     async def main() -> None:
         reports = collect_reports()
-        server, made, address = await serving(tls, ssl_handshake_timeout=0.03)
+        server, _, address = await serving(tls, ssl_handshake_timeout=0.03)
         with socket.create_connection(address) as half_open:
             half_open.settimeout(5)
             with contextlib.suppress(ConnectionResetError):
@@ -158,9 +158,7 @@ def test_a_server_without_descriptors_keeps_its_context(
 
 
 @FAMILIES
-def test_a_socket_that_somebody_else_accepted(
-    run: Run, loop_factory: LoopFactory, tls: Contexts, family: str
-) -> None:
+def test_a_socket_that_somebody_else_accepted(run: Run, loop_factory: LoopFactory, tls: Contexts, family: str) -> None:
     async def main() -> None:
         ours, theirs = socket_pair(family)
         theirs.setblocking(False)
@@ -283,9 +281,7 @@ def test_a_client_that_leaves_during_a_burst_of_clients(run: Run, tls: Contexts)
                 await protocol.lost
 
         await asyncio.gather(*(come_and_go(number) for number in range(60)))
-        await eventually(
-            lambda: all(protocol.lost.done() for protocol in made if protocol.transport is not None), 10
-        )
+        await eventually(lambda: all(protocol.lost.done() for protocol in made if protocol.transport is not None), 10)
         server.close()
         await server.wait_closed()
         assert reports == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import ssl
 import weakref
 from typing import Any
@@ -161,11 +162,6 @@ def test_a_handshake_that_begins_too_early(run: Run, loop_factory: LoopFactory, 
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         loop = asyncio.get_running_loop()
-        ours, theirs = socket_pair("tcp")
-        ours.close()
-        theirs.close()
-        import socket
-
         sock = socket.create_connection(server.sockets[0].getsockname())
         with RawPeer(sock, Contexts("direct").client(), server_side=False) as peer:
             with pytest.raises(ssl.SSLWantReadError):
@@ -187,7 +183,7 @@ def test_what_is_not_a_context(run: Run) -> None:
     async def main() -> None:
         transport, protocol, peer = await connect_pair("tcp")
         with peer:
-            with pytest.raises(TypeError, match="sslcontext is expected to be an instance of ssl.SSLContext"):
+            with pytest.raises(TypeError, match=r"sslcontext is expected to be an instance of ssl\.SSLContext"):
                 await asyncio.get_running_loop().start_tls(transport, protocol, True)  # type: ignore[arg-type]
             transport.close()
             await protocol.lost
@@ -224,7 +220,7 @@ def test_an_upgrade_that_takes_too_long(run: Run, tls: Contexts, server_side: bo
         reports = collect_reports()
         transport, protocol, peer = await connect_pair("tcp")
         with peer:
-            with pytest.raises(ConnectionAbortedError, match="SSL handshake is taking longer than 0.02 seconds"):
+            with pytest.raises(ConnectionAbortedError, match=r"SSL handshake is taking longer than 0\.02 seconds"):
                 await asyncio.get_running_loop().start_tls(
                     transport,
                     protocol,
@@ -301,9 +297,7 @@ def test_an_upgrade_that_is_cancelled_at_once(run: Run, tls: Contexts) -> None:
         transport, protocol, peer = await connect_pair("tcp")
         with peer:
             upgrading = asyncio.create_task(
-                asyncio.get_running_loop().start_tls(
-                    transport, protocol, tls.client(), server_hostname="localhost"
-                )
+                asyncio.get_running_loop().start_tls(transport, protocol, tls.client(), server_hostname="localhost")
             )
             await turns(1)
             upgrading.cancel()
@@ -321,9 +315,7 @@ def test_an_upgrade_of_a_connection_that_is_gone(run: Run, tls: Contexts) -> Non
         transport, protocol, peer = await connect_pair("tcp")
         peer.close()
         with pytest.raises((ConnectionError, ssl.SSLError)):
-            await asyncio.get_running_loop().start_tls(
-                transport, protocol, tls.client(), server_hostname="localhost"
-            )
+            await asyncio.get_running_loop().start_tls(transport, protocol, tls.client(), server_hostname="localhost")
         await turns(5)
 
     run(main)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any
 
 import pytest
 
-from .conftest import Ledger
 from .support import LoopFactory, Recorder, Run, eventually, turns
 from .tls_support import FAMILIES, TLS12, Contexts, RawPeer, close_both, collect_reports, facing, payload, tls_pair
 from .versions import is_asyncio
@@ -291,14 +291,19 @@ def test_writelines_that_fail_in_the_middle(run: Run, loop_factory: LoopFactory,
     run(main)
 
 
-def test_the_newest_word_of_a_session_that_was_unwrapped(run: Run, tls: Contexts, ledger: Ledger) -> None:
+@pytest.mark.parametrize("unread", [False, True])
+def test_writing_after_a_goodbye_through_the_session(run: Run, tls: Contexts, unread: bool) -> None:
     """A program that says goodbye through the session object breaks its connection; the error says how."""
 
     async def main() -> None:
         collect_reports()
         client, server = await tls_pair(tls, client=tls.client(version=TLS12))
+        if unread:
+            client.transport.pause_reading()
+            server.transport.write(b"unread")
+            await eventually(lambda: client.transport.get_read_buffer_size() > 0)
         session = client.transport.get_extra_info("ssl_object")
-        with pytest.raises(OSError):  # noqa: PT011  SSLWantReadError: the peer has not answered
+        with pytest.raises(ssl.SSLError):
             session.unwrap()
         client.transport.write(b"too late")
         error: Any = await client.lost

@@ -7,6 +7,7 @@ so every test runs on asyncio twice.
 
 from __future__ import annotations
 
+import _ssl
 import asyncio
 import contextlib
 import socket
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import _ssl
 import pytest
 
 from .support import LoopFactory, Recorder, small_buffers, socket_pair
@@ -189,7 +189,8 @@ class RawPeer:
         """Receive exactly so many bytes of data."""
         data = b""
         while len(data) < count:
-            chunk = await self.do(lambda: self.tls.read(count - len(data)))
+            missing = count - len(data)
+            chunk = await self.do(lambda missing=missing: self.tls.read(missing))  # type: ignore[misc]
             assert chunk, f"a goodbye after {len(data)} of {count} bytes"
             data += chunk
         return data

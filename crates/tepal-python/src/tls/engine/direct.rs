@@ -4,6 +4,7 @@ use super::{Engine, Read};
 use crate::raw::ssl_object;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use pyo3::{PyErr, PyResult, Python, intern};
 use std::mem::MaybeUninit;
 use tepal_sys::libssl::Session;
@@ -30,10 +31,15 @@ impl Direct {
 
     /// What is wrong, in Python's words. The library's error still stands in its queue, and a session that has failed
     /// fails again, so Python finds the one and raises what it makes of it.
+    /// Asked for the same thing, that is: who can no longer write (a program has said goodbye through the object) may
+    /// still have something to read.
     #[cold]
-    fn explain(&self, py: Python<'_>) -> PyErr {
-        let ssl_object = self.ssl_object.bind(py);
-        match ssl_object.call_method1(intern!(py, "read"), (1,)) {
+    fn explain<'py>(
+        &self,
+        py: Python<'py>,
+        ask: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyErr {
+        match ask(self.ssl_object.bind(py)) {
             Err(error) => error,
             Ok(_) => PyRuntimeError::new_err("the TLS session failed and will not say why"),
         }
@@ -62,13 +68,20 @@ impl Engine for Direct {
         room: &mut [MaybeUninit<u8>],
     ) -> (usize, PyResult<Read>) {
         let (count, outcome) = self.session.read(input, room);
-        (count, outcome.map_err(|_| self.explain(py)))
+        let outcome = outcome
+            .map_err(|_| self.explain(py, |object| object.call_method1(intern!(py, "read"), (1,))));
+        (count, outcome)
     }
 
     #[inline]
     fn write(&mut self, py: Python<'_>, bytes: &[u8]) -> PyResult<usize> {
         let written = self.session.write(bytes);
-        written.map_err(|_| self.explain(py))
+        written.map_err(|_| {
+            let again = PyBytes::new(py, &bytes[..bytes.len().min(1)]);
+            self.explain(py, |object| {
+                object.call_method1(intern!(py, "write"), (again,))
+            })
+        })
     }
 
     #[inline]
