@@ -6,12 +6,16 @@ import asyncio
 import gc
 import logging
 import os
+import ssl
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tepal
+
+CERTIFICATES = Path(__file__).resolve().parents[1] / "certificates"
 
 
 @pytest.fixture
@@ -28,3 +32,19 @@ def run(caplog: pytest.LogCaptureFixture) -> Callable[..., Any]:
         return result
 
     return run
+
+
+@pytest.fixture
+def server_context() -> ssl.SSLContext:
+    """A server's context with the tests' certificate for localhost and 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATES / "server.pem")
+    return context
+
+
+@pytest.fixture
+def client_context() -> ssl.SSLContext:
+    """A client's context that trusts the tests' authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(CERTIFICATES / "authority.pem")
+    return context

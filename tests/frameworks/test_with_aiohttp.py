@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ STARTED = web.AppKey("started", asyncio.Event)
 
 
 @contextlib.asynccontextmanager
-async def serving(path: Path | None = None) -> AsyncIterator[tuple[web.AppRunner, str]]:
+async def serving(
+    path: Path | None = None, ssl_context: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[web.AppRunner, str]]:
     app = web.Application(client_max_size=1 << 24)
     app[STARTED] = asyncio.Event()
     app.router.add_get("/hello/{name}", hello)
@@ -80,13 +83,48 @@ async def serving(path: Path | None = None) -> AsyncIterator[tuple[web.AppRunner
         await web.UnixSite(runner, str(path)).start()
         address = "http://localhost"
     else:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl_context)
         await site.start()
-        address = "http://{}:{}".format(*runner.addresses[0])
+        address = "{}://{}:{}".format("https" if ssl_context else "http", *runner.addresses[0])
     try:
         yield runner, address
     finally:
         await runner.cleanup()
+
+
+def test_requests_over_tls(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+    async def main() -> None:
+        connector = aiohttp.TCPConnector(ssl=client_context)
+        async with serving(ssl_context=server_context) as (_, address):
+            async with aiohttp.ClientSession(address, connector=connector) as session:
+                for number in range(20):
+                    async with session.get(f"/hello/{number}") as response:
+                        assert await response.json() == {"method": "GET", "name": str(number)}
+                body = bytes(range(256)) * 20_000
+                async with session.post("/mirror", data=io.BytesIO(body)) as response:
+                    assert await response.read() == body
+                async with session.get("/stream") as response:
+                    assert len([line async for line in response.content]) == 20_000
+                async with session.ws_connect("/talk") as socket:
+                    await socket.send_bytes(bytes(range(256)) * 4096)
+                    assert await socket.receive_bytes() == (bytes(range(256)) * 4096)[::-1]
+
+                async def ask(number: int) -> str:
+                    async with session.get(f"/hello/{number}") as response:
+                        return str((await response.json())["name"])
+
+                assert await asyncio.gather(*map(ask, range(30))) == [str(number) for number in range(30)]
+
+    run(main)
+
+
+def test_a_server_that_is_not_trusted(run: Run, server_context: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with serving(ssl_context=server_context) as (_, address), aiohttp.ClientSession(address) as session:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await session.get("/hello/stranger")
+
+    run(main)
 
 
 def test_requests_over_one_connection(run: Run) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,6 +15,8 @@ import pytest
 import uvicorn
 
 Run = Callable[..., Any]
+
+CERTIFICATES = Path(__file__).resolve().parents[1] / "certificates"
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -47,9 +51,18 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(http: str) -> AsyncIterator[tuple[uvicorn.Server, str, int]]:
+async def serving(http: str, certificate: str | None = None) -> AsyncIterator[tuple[uvicorn.Server, str, int]]:
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, http=http, ws="none", log_config=None, log_level="warning", lifespan="on"
+        app,
+        host="127.0.0.1",
+        port=0,
+        http=http,
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        lifespan="on",
+        ssl_certfile=certificate,
+        ssl_keyfile=certificate,
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
@@ -62,6 +75,28 @@ async def serving(http: str) -> AsyncIterator[tuple[uvicorn.Server, str, int]]:
     finally:
         server.should_exit = True
         await task
+
+
+@HTTP
+def test_requests_over_tls(run: Run, client_context: ssl.SSLContext, http: str) -> None:
+    body = bytes(range(256)) * 10_000
+
+    async def main() -> None:
+        connector = aiohttp.TCPConnector(ssl=client_context)
+        async with serving(http, str(CERTIFICATES / "server.pem")) as (_, host, port):
+            async with aiohttp.ClientSession(f"https://{host}:{port}", connector=connector) as session:
+
+                async def ask(number: int) -> bytes:
+                    async with session.post("/", data=str(number).encode()) as response:
+                        return await response.read()
+
+                assert await asyncio.gather(*map(ask, range(30))) == [str(number).encode() for number in range(30)]
+                async with session.post("/", data=io.BytesIO(body)) as response:
+                    assert await response.read() == body
+                async with session.get("/pieces") as response:
+                    assert len(await response.read()) == 250_000
+
+    run(main)
 
 
 @HTTP
