@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import socket
@@ -215,7 +216,7 @@ def test_what_the_kernel_cannot_send(run: Run, family: str) -> None:
     run(main)
 
 
-def test_a_file_that_cannot_be_sought(run: Run) -> None:
+def test_a_file_that_cannot_be_sought(run: Run, loop_factory: LoopFactory) -> None:
     """A pipe: the kernel refuses it at the first byte, and a position it has none."""
 
     async def main() -> None:
@@ -225,8 +226,13 @@ def test_a_file_that_cannot_be_sought(run: Run) -> None:
         os.write(writer, b"in the pipe")
         os.close(writer)
         with peer, io.FileIO(reader) as source:
-            with pytest.raises(asyncio.SendfileNotAvailableError, match=r"os.sendfile call failed") as caught:
-                await loop.sendfile(transport, source, 0, 5, fallback=False)
+            try:
+                with pytest.raises(asyncio.SendfileNotAvailableError, match=r"os.sendfile call failed") as caught:
+                    await loop.sendfile(transport, source, 0, 5, fallback=False)
+            except OSError as error:
+                if is_asyncio(loop_factory) and error.errno == errno.ESPIPE:
+                    pytest.skip("asyncio's later releases (3.13.18, 3.14.10, 3.15.2) move the position of what has none")
+                raise
             assert isinstance(caught.value.__cause__, OSError) or caught.value.__cause__ is None
             transport.write(b"goes on")
             assert await receive_exactly(peer, 7) == b"goes on"
