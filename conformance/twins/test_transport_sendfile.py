@@ -231,7 +231,9 @@ def test_a_file_that_cannot_be_sought(run: Run, loop_factory: LoopFactory) -> No
                     await loop.sendfile(transport, source, 0, 5, fallback=False)
             except OSError as error:
                 if is_asyncio(loop_factory) and error.errno == errno.ESPIPE:
-                    pytest.skip("asyncio's later releases (3.13.18, 3.14.10, 3.15.2) move the position of what has none")
+                    pytest.skip(
+                        "asyncio's later releases (3.13.18, 3.14.10, 3.15.2) move the position of what has none"
+                    )
                 raise
             assert isinstance(caught.value.__cause__, OSError) or caught.value.__cause__ is None
             transport.write(b"goes on")
