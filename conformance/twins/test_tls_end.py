@@ -110,6 +110,25 @@ def test_the_stream_ends_without_a_goodbye(run: Run, tls: Contexts, server_side:
     run(main)
 
 
+def test_the_transport_is_closing_once_the_stream_has_ended(run: Run, loop_factory: LoopFactory, tls: Contexts) -> None:
+    """A program that writes on, or waits for room to write, finds out; asyncio says so a turn later."""
+
+    class Asking(Recorder):
+        def eof_received(self) -> bool | None:
+            self.closing = self.transport.is_closing()
+            return super().eof_received()
+
+    async def main() -> None:
+        protocol, peer = await facing(tls, Asking)
+        assert not protocol.transport.is_closing()
+        peer.sock.close()
+        assert await protocol.lost is None
+        assert protocol.closing or is_asyncio(loop_factory)
+        assert protocol.transport.is_closing()
+
+    run(main)
+
+
 def test_the_stream_ends_in_the_middle_of_a_record(run: Run, tls: Contexts) -> None:
     async def main() -> None:
         reports = collect_reports()
@@ -462,6 +481,7 @@ def test_the_end_waits_for_a_paused_reader(run: Run, tls: Contexts) -> None:
         peer.sock.close()
         await asyncio.sleep(0.005)
         assert protocol.events == ["made"]
+        assert not protocol.transport.is_closing()
         protocol.transport.resume_reading()
         assert await protocol.lost is None
         assert protocol.events == ["made", "data", "eof", "lost"]

@@ -244,7 +244,9 @@ def test_a_part_of_a_file(run: Run, tls: Contexts, tmp_path: Path) -> None:
     run(main)
 
 
-def test_sendfile_to_a_connection_that_ends(run: Run, tls: Contexts, tmp_path: Path) -> None:
+def test_sendfile_to_a_connection_that_ends(run: Run, loop_factory: LoopFactory, tls: Contexts, tmp_path: Path) -> None:
+    if is_asyncio(loop_factory):
+        pytest.skip("asyncio may swallow the rest of the file and call it sent")
     path = tmp_path / "file"
     path.write_bytes(bytes(20_000_000))
 

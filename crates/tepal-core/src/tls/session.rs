@@ -124,6 +124,14 @@ impl Session {
         matches!(self.phase, Phase::Waiting | Phase::Handshake | Phase::Open)
     }
 
+    /// Whether the session is past its open life, so that nothing more can be said. What is kept for a paused reader can
+    /// still be read, and until it is the program is not told (`nothing_is_closing_while_a_reader_may_come_back`).
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        let may_be_read = self.phase == Phase::Flushing && self.kept;
+        !(self.takes_writes() || may_be_read)
+    }
+
     /// The lower transport is there; whether the handshake begins.
     #[must_use]
     pub fn handle_connected(&mut self) -> bool {
@@ -286,6 +294,18 @@ mod tests {
         assert_eq!(session.handle_end(true), End::KeepForReader);
         assert!(session.has_ended());
         assert_eq!(session.handle_bytes(), Bytes::ReadThenShutdown);
+    }
+
+    #[test]
+    fn nothing_is_closing_while_a_reader_may_come_back() {
+        let mut session = Session::new(false);
+        assert!(session.handle_connected());
+        assert_eq!(session.handle_shaken(), Some(true));
+        assert!(!session.is_closing());
+        assert_eq!(session.handle_end(true), End::KeepForReader);
+        assert!(!session.is_closing());
+        assert!(session.handle_flushed());
+        assert!(session.is_closing());
     }
 
     #[test]

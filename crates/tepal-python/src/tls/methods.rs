@@ -28,7 +28,11 @@ plain!(py_close, |py, tls| nothing(
 plain!(py_abort, |py, tls| nothing(py, life::abort(tls, None)));
 plain!(py_is_closing, |py, tls| value(
     py,
-    with(tls, |_, state| state.flags.closed).unwrap_or(true)
+    // From the peer's end on nothing can be written, though nobody has closed anything yet
+    // (`test_sendfile_to_a_connection_that_ends`).
+    with(tls, |_, state| state.flags.closed
+        || state.session.is_closing())
+    .unwrap_or(true)
 ));
 plain!(py_pause_reading, |py, tls| {
     read::pause(tls);
