@@ -1,7 +1,8 @@
 """Runs a suite of pytest's on one interpreter, each file in a process of its own, and gives each test its verdict.
 
 The same rules as for CPython's own tests (`cpython/suite.py`): what fails on our loop is run on asyncio's in the same breath,
-and is `known` if it fails there, too; what is excluded is run as well, in a process apart, only to see whether its entry is
+and is `known` if it fails there, too; if it passes there, and passes on ours as well when it is run without the others of its
+file, it is `unsteady`; what is excluded is run as well, in a process apart, only to see whether its entry is
 stale; a suite in which tests passed and no loop of ours was made is a failure of the runner's. A test that hangs or dies costs
 itself alone: the next process goes on behind it.
 """
@@ -131,6 +132,13 @@ class FileRun:
             same = control.get(outcome.test)
             if same is not None and same.kind == "failed":
                 outcome.kind, outcome.detail = "known", same.detail
+        # The control ran them without the file's other tests, whose litter may be what they failed of. So must we.
+        if left := [outcome for outcome in failed if outcome.kind == "failed" and outcome.test in control]:
+            again = self.process(self.plan.loop, only=[outcome.test for outcome in left])
+            passed = {outcome.test for outcome in again.outcomes if outcome.kind == "passed"}
+            for outcome in left:
+                if outcome.test in passed:
+                    outcome.kind = "unsteady"
 
     def process(self, loop: str, only: list[str] | None = None) -> Told:
         """Run the file, or some of its tests; when a test ends the process, go on behind it with another."""

@@ -26,6 +26,12 @@ from conformance.verdicts import KINDS, PythonReport
 REPORT = ROOT / "conformance" / "REPORT.md"
 ABOUT = {"cpython": "CPython's own `test.test_asyncio`"} | {suite.name: suite.about for suite in SUITES.values()}
 
+WORDS = {
+    "failed": "failed",
+    "unsteady": "failed among the others of its file, passed without them",
+    "known": "fails on asyncio too",
+}
+
 Row = dict[str, Any]
 
 HEAD = """# What other people's suites say
@@ -52,6 +58,7 @@ def keep(folder: Path, suite: str, loop: str, report: PythonReport, entries: lis
         "counts": Counter(outcome.kind for outcome in outcomes),
         "loops": sum(module.ours for module in report.modules),
         "failed": [[outcome.test, last_line(outcome.detail)] for outcome in outcomes if outcome.kind == "failed"],
+        "unsteady": [[outcome.test, last_line(outcome.detail)] for outcome in outcomes if outcome.kind == "unsteady"],
         "known": [[outcome.test, last_line(outcome.detail)] for outcome in outcomes if outcome.kind == "known"],
         "excluded": [
             [entry.reason, entry.date.isoformat(), count]
@@ -98,8 +105,8 @@ def chapter(suite: str, rows: list[Row]) -> list[str]:
             lines.append(f"- {title}: {count} excluded, {reason} ({date})\n")
         for test in row["stale"]:
             lines.append(f"- {title}: excluded, and passes: `{test}`\n")
-        for kind, words in (("failed", "failed"), ("known", "fails on asyncio too")):
-            for test, why in row[kind]:
+        for kind, words in WORDS.items():
+            for test, why in row.get(kind, []):
                 lines.append(f"- {title}: {words}: `{test}`: {placeless(why)}\n")
     if len(lines) == 1 or lines[-1].startswith("With "):
         lines.append("Nothing failed, nothing is excluded.\n")

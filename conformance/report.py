@@ -36,6 +36,8 @@ def show(reports: list[PythonReport], loop: str, unused: list[str], *, lines: in
             if outcome.kind == "known":
                 last = (outcome.detail.strip().splitlines() or [""])[-1]
                 print(f"fails on asyncio too: {outcome.test} [{report.interpreter.version}]: {last}")
+            if outcome.kind == "unsteady":
+                print(f"failed among others, passed without them: {outcome.test} [{report.interpreter.version}]")
     for report in reports:
         for test in report.stale:
             print(f"stale exclusion, this test passes: {test} [{report.interpreter.version}]")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from conformance.interpreters import Interpreter
 
-KINDS = ("passed", "failed", "known", "skipped", "excluded")
+KINDS = ("passed", "failed", "unsteady", "known", "skipped", "excluded")
 """Every verdict there is; README.md says what each means."""
 
 
@@ -19,7 +19,7 @@ class Outcome:
 
     test: str
     kind: str
-    """passed, failed or skipped; the runner adds excluded and known (fails on asyncio too)."""
+    """passed, failed or skipped; the runner adds excluded, known (fails on asyncio too) and unsteady (see `foreign.py`)."""
     detail: str = ""
     loops: int = 0
     """How many of our loops it made."""

@@ -28,8 +28,17 @@ def test_passes():
         return type(asyncio.get_running_loop()).__module__
     assert asyncio.run(main()) == {module!r}
 
+    ran.append(1)
+
+ran = []
+
 def test_fails():
     assert False, "as it should"
+
+def test_fails_behind_another():
+    loop = asyncio.new_event_loop()
+    loop.close()
+    assert not (ran and type(loop).__module__ == "tepal")
 
 def test_skips():
     pytest.skip("as it should")
@@ -94,6 +103,7 @@ def test_each_end_is_told_apart(tmp_path: Path) -> None:
     assert {test: outcome.kind for test, outcome in verdicts.items()} == {
         "test_passes": "passed",
         "test_fails": "known",
+        "test_fails_behind_another": "unsteady",
         "test_skips": "skipped",
         "test_expected_to_fail": "skipped",
         "test_wrongly_expected_to_fail": "known",
@@ -111,7 +121,7 @@ def test_each_end_is_told_apart(tmp_path: Path) -> None:
     for test, words in {"hangs": "exited with 1", "dies": "SIGSEGV", "leaves": "ended in this test"}.items():
         assert words in verdicts[f"test_{test}"].detail
     assert report.stale == ["test_ends.py::test_wrongly_excluded"]
-    assert [module.ours for module in report.modules] == [2]
+    assert [module.ours for module in report.modules] == [3]
 
 
 @pytest.mark.slow(60)
