@@ -310,6 +310,12 @@ class ProcessTransport(asyncio.SubprocessTransport):
         if protocol is not None:
             self._call(protocol.process_exited)
         self._try_finish()
+        # Now, and not when the pipes have ended: a grandchild may hold those open for as long as it likes
+        # (asyncio has it so in its later releases; tests/regressions/test_wait_with_an_open_pipe.py).
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(returncode)
 
     def _try_finish(self) -> None:
         """When the child has ended and its pipes have, so has the transport."""
@@ -324,14 +330,10 @@ class ProcessTransport(asyncio.SubprocessTransport):
             if self._protocol is not None:
                 self._protocol.connection_lost(error)
         finally:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(self._returncode)  # type: ignore[arg-type]
             self._loop = self._proc = self._protocol = None
 
     async def _wait(self) -> int:
-        """Wait until the child has ended and its pipes have, and return its return code; `Process.wait` calls this."""
+        """Wait until the child has ended and return its return code; `Process.wait` calls this."""
         if self._returncode is not None:
             return self._returncode
         assert self._loop is not None
