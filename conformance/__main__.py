@@ -43,12 +43,13 @@ def main() -> int:
 
 def run(name: str, base: str, version: str, loop: str, options: argparse.Namespace) -> PythonReport:
     """Run one suite on one interpreter and one loop, and keep what it brought unless only a part was asked for."""
+    tested = record.sources()
     try:
         done, entries = (run_cpython if name == "cpython" else run_foreign)(name, base, version, loop, options)
     except Unprepared as trouble:
         return PythonReport(Interpreter(base, version, ""), note=str(trouble), broken=not options.may_skip)
     if not options.file and not options.match:
-        record.keep(options.cache_dir / "results", name, loop, done, entries)
+        record.keep(options.cache_dir / "results", name, loop, done, entries, tested)
         ran = [module.module for module in done.modules]
         done.unused = exclusions.unused(entries, ran, [version]) if loop == "tepal" else []
     return done

@@ -1,8 +1,8 @@
 """Keeps what each run brought, and writes conformance/REPORT.md from it.
 
 A run of everything takes an hour, so what was found is kept by suite, Python and loop (`.cache/results/*.json`), and the report
-is written from what is there: whoever mends one suite runs that one. Every row has the date of its own run and the commit it was
-run on.
+is written from what is there: whoever mends one suite runs that one. Every row has the date of its own run and the commit whose
+sources were tested.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ nothing is excluded there but what cannot be imported.
 """
 
 
-def keep(folder: Path, suite: str, loop: str, report: PythonReport, entries: list[Exclusion]) -> None:
-    """Keep what a run on one interpreter brought."""
+def keep(folder: Path, suite: str, loop: str, report: PythonReport, entries: list[Exclusion], tested: str) -> None:
+    """Keep what a run on one interpreter brought; `tested` is what `sources()` said before it began."""
     outcomes = report.outcomes()
     version = report.interpreter.version
     row = {
@@ -52,7 +52,7 @@ def keep(folder: Path, suite: str, loop: str, report: PythonReport, entries: lis
         "python": version,
         "loop": loop,
         "date": datetime.date.today().isoformat(),
-        "commit": commit(),
+        "tested": tested if loop == "tepal" else "",
         "packages": [] if report.broken else packages(report.interpreter.python),
         "note": report.note,
         "counts": Counter(outcome.kind for outcome in outcomes),
@@ -85,7 +85,7 @@ def write(folder: Path) -> None:
     lines.append("|---|---|---|" + "--:|" * (len(KINDS) + 1) + "---|\n")
     for row in rows:
         counts = " | ".join(str(row["counts"].get(kind, 0)) for kind in KINDS)
-        when = f"{row['date']}, {row['commit']}"
+        when = ", ".join(filter(None, (row["date"], row["tested"])))
         lines.append(f"| {row['suite']} | {row['python']} | {row['loop']} | {counts} | {row['loops']} | {when} |\n")
     for suite in order:
         if of_suite := [row for row in rows if row["suite"] == suite]:
@@ -136,11 +136,16 @@ def packages(python: str) -> list[str]:
     return [line for line in done.stdout.split() if "==" in line]
 
 
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+def sources() -> str:
+    """The commit that last changed what goes into the wheel, and whether that has been changed since."""
+    parts = ["Cargo.toml", "Cargo.lock", "crates", "python"]
+    last, changed = (
+        subprocess.run(
+            ["git", *words, "--", *parts], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.strip()
+        for words in (["log", "-1", "--format=%h"], ["status", "--porcelain"])
     )
-    return done.stdout.strip() or "no repository"
+    return (last or "no repository") + (" with changes" if changed else "")
 
 
 def version_key(version: str) -> list[int]:
