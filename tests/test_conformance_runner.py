@@ -131,8 +131,9 @@ def test_a_suite_that_never_met_the_loop_does_not_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow(60)
-def test_a_file_that_cannot_be_imported_does_not_pass(tmp_path: Path) -> None:
-    report = run(tmp_path, "asyncio", "import nothing_of_the_kind")
+@pytest.mark.parametrize("loop", ["tepal", "asyncio"])
+def test_a_file_that_cannot_be_imported_does_not_pass(tmp_path: Path, loop: str) -> None:
+    report = run(tmp_path, loop, "import nothing_of_the_kind")
     assert [outcome.kind for outcome in report.outcomes()] == ["failed"]
 
 
