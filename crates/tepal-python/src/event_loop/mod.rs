@@ -201,24 +201,10 @@ impl Loop {
         self.state.with(py, |state| state.turn.is_scheduled(key))
     }
 
-    /// Remembers that a stream holds bytes for the end of the running job.
-    pub(crate) fn add_dirty(&self, py: Python<'_>, stream: Py<PyAny>) {
-        self.state
-            .with(py, |state| state.dirty.push(Dirty::Stream(stream)));
-        self.has_dirty.store(true, Relaxed);
-    }
-
-    /// Remembers that a pipe holds bytes for the end of the running job.
-    pub(crate) fn add_dirty_pipe(&self, py: Python<'_>, pipe: Py<PyAny>) {
-        self.state
-            .with(py, |state| state.dirty.push(Dirty::Pipe(pipe)));
-        self.has_dirty.store(true, Relaxed);
-    }
-
-    /// Remembers that a TLS transport holds plain text for the end of the running job.
-    pub(crate) fn add_dirty_tls(&self, py: Python<'_>, tls: Py<PyAny>) {
-        self.state
-            .with(py, |state| state.dirty.push(Dirty::Tls(tls)));
+    /// Remembers a transport that holds bytes for the end of the running job.
+    #[inline]
+    pub(crate) fn add_dirty(&self, py: Python<'_>, transport: Dirty) {
+        self.state.with(py, |state| state.dirty.push(transport));
         self.has_dirty.store(true, Relaxed);
     }
 

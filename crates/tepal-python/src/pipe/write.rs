@@ -6,7 +6,7 @@
 use super::life;
 use super::state::{Pipe, with};
 use crate::convert;
-use crate::event_loop::{Driver, Loop};
+use crate::event_loop::{Dirty, Driver, Loop};
 use crate::protocols;
 use crate::stream::{Chunk, Finished, SOON};
 use pyo3::exceptions::PyBrokenPipeError;
@@ -90,7 +90,7 @@ fn settle(transport: &Bound<'_, PyAny>) -> PyResult<()> {
         Some(Next::Gather(event_loop)) => {
             event_loop
                 .get()
-                .add_dirty_pipe(transport.py(), transport.clone().unbind());
+                .add_dirty(transport.py(), Dirty::Pipe(transport.clone().unbind()));
             Ok(())
         }
         Some(Next::Full) => pause_if_full(transport),

@@ -8,7 +8,7 @@ use super::state::{Chunk, Outgoing, Stream, with};
 use super::{file, life};
 use crate::convert;
 use crate::errors;
-use crate::event_loop::Driver;
+use crate::event_loop::{Dirty, Driver};
 use crate::protocols;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -137,7 +137,7 @@ fn settle(stream: &Bound<'_, PyAny>) -> PyResult<()> {
         Some(Next::Gather(event_loop)) => {
             event_loop
                 .get()
-                .add_dirty(stream.py(), stream.clone().unbind());
+                .add_dirty(stream.py(), Dirty::Stream(stream.clone().unbind()));
             Ok(())
         }
         Some(Next::Full) => pause_if_full(stream),

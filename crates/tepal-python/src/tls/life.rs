@@ -4,6 +4,7 @@ use super::engine::{Bio, Direct, Engine, wants_more};
 use super::lower::Lower;
 use super::state::{Flags, READ_HIGH, Tls, WRITE_HIGH, with, with_engine};
 use super::{read, write};
+use crate::convert;
 use crate::errors;
 use crate::event_loop::Loop;
 use crate::names;
@@ -457,15 +458,14 @@ fn wake(tls: &Bound<'_, PyAny>, error: Option<PyErr>) -> PyResult<()> {
         return Ok(());
     };
     let waiter = waiter.bind(py);
-    if waiter.call_method0(names::done(py))?.is_truthy()? {
-        return Ok(());
-    }
     match error {
-        None => waiter.call_method1(names::set_result(py), (py.None(),)),
-        Some(error) if error.is_instance_of::<CancelledError>(py) => waiter.call_method0("cancel"),
-        Some(error) => waiter.call_method1("set_exception", (error.into_value(py),)),
+        None => convert::set_result_unless_done(waiter, py.None().bind(py)),
+        // A future takes no CancelledError; one that is done is not cancelled any more.
+        Some(error) if error.is_instance_of::<CancelledError>(py) => {
+            waiter.call_method0("cancel").map(drop)
+        }
+        Some(error) => convert::set_exception_unless_done(waiter, error.value(py)),
     }
-    .map(drop)
 }
 
 /// Sets the time limit; one at a time.

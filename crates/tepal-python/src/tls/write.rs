@@ -3,6 +3,7 @@
 use super::life;
 use super::state::{Tls, with, with_engine};
 use crate::convert;
+use crate::event_loop::Dirty;
 use crate::protocols;
 use crate::stream::{Chunk, Finished};
 use pyo3::prelude::*;
@@ -107,7 +108,7 @@ fn settle(tls: &Bound<'_, PyAny>) -> PyResult<()> {
         Some(Next::Gather(event_loop)) => {
             event_loop
                 .get()
-                .add_dirty_tls(tls.py(), tls.clone().unbind());
+                .add_dirty(tls.py(), Dirty::Tls(tls.clone().unbind()));
             Ok(())
         }
         Some(Next::Flush) => flush(tls.py(), tls),
