@@ -73,7 +73,8 @@ def run_cpython(
 ) -> tuple[PythonReport, list[Exclusion]]:
     entries = [] if loop == "asyncio" else exclusions.read(cpython.EXCLUSIONS)
     modules = options.file or cpython_modules.MODULES
-    runs = cpython_modules.with_engines(modules, "both" if loop == "tepal" else "default")
+    ours = loop == "tepal"
+    runs = cpython_modules.runs(modules, "both" if ours else "default", native=ours)
     plan = cpython_suite.Plan(loop, runs, options.match, options.jobs, CPYTHON_LIMIT, entries)
     return cpython_suite.run_suite(prepare(base, version, options), plan), entries
 

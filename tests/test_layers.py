@@ -22,7 +22,7 @@ CRATES = {
     "tepal-core": {"rustls", "smallvec"},
     # The ways to call the kernel, and the core's plain types.
     "tepal-sys": {"tepal-core", "rustix", "libc", "polling", "mio"},
-    "tepal-python": {"tepal-core", "tepal-sys", "pyo3", "pyo3-build-config"},
+    "tepal-python": {"tepal-core", "tepal-sys", "pyo3", "pyo3-build-config", "slab"},
 }
 """What each crate may depend on, build dependencies included; for their tests crates may take what they like."""
 

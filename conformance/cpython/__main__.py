@@ -10,7 +10,7 @@ from pathlib import Path
 
 from conformance import exclusions, interpreters, processes, report
 from conformance.cpython import EXCLUSIONS
-from conformance.cpython.modules import ENGINES, MODULES, with_engines
+from conformance.cpython.modules import ENGINES, MODULES, runs
 from conformance.cpython.suite import Plan, run_suite
 from conformance.verdicts import PythonReport
 
@@ -21,7 +21,7 @@ def main() -> int:
     processes.end_with_children()
     entries = [] if options.loop == "asyncio" else exclusions.read(EXCLUSIONS)
     engine = options.tls_engine if options.loop == "tepal" else "default"
-    modules = with_engines(options.module, engine)
+    modules = runs(options.module, engine, native=options.loop == "tepal")
     plan = Plan(options.loop, modules, options.match, options.jobs, options.limit, entries)
     begin = time.monotonic()
     reports, controls = [], []

@@ -8,6 +8,7 @@ runner still knows how far it came.
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import importlib
 import json
@@ -41,8 +42,7 @@ def main() -> None:
             faulthandler.enable()
             faulthandler.dump_traceback_later(request["limit"] * 0.9, exit=True)
             placing().place(request["loop"], base=True)
-            if request["tls_engine"] == "bio":
-                use_own_session_objects()
+            {"bio": use_own_session_objects, "native": use_native_tasks}.get(request["mark"], lambda: None)()
             run_class(out, request["module"], request["class"], request["tests"])
             faulthandler.cancel_dump_traceback_later()
 
@@ -64,6 +64,14 @@ def use_own_session_objects() -> None:
         pass
 
     ssl.SSLContext.sslobject_class = OwnObject
+
+
+def use_native_tasks() -> None:
+    """Let the tests of the interpreter's own classes of tasks and futures run on tepal's: asyncio has these names for them."""
+    import tepal
+
+    asyncio.tasks._CTask = tepal.Task  # type: ignore[attr-defined]
+    asyncio.futures._CFuture = tepal.Future  # type: ignore[attr-defined]
 
 
 # --- what is there -------------------------------------------------------------------------------------------------

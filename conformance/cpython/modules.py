@@ -1,7 +1,7 @@
 """Which of CPython's asyncio test modules are run, the longest first so that two jobs end together.
 
-A loop may have more than one engine for TLS. Modules that speak TLS are then run a second time, under a name with a mark, with
-the engine that goes through Python's own session objects.
+Some modules are run a second time, under a name with a mark: those that speak TLS with the engine that goes through Python's own
+session objects (`+bio`), those that test the classes of tasks and futures with ours in the place of the interpreter's (`+native`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ MODULES = [
     "test_staggered",
     "test_buffered_proto",
     "test_context",
+    "test_futures",
     "test_futures2",
     "test_pep492",
     "test_free_threading",
@@ -35,24 +36,33 @@ MODULES = [
 
 TLS_MODULES = ["test_ssl", "test_sslproto", "test_streams", "test_events", "test_sendfile"]
 
+NATIVE_MODULES = ["test_tasks", "test_futures"]
+LOOPLESS = ["test_futures"]
+"""Modules that make no loop of any kind: they are of interest only with classes of ours."""
+
 ENGINES = ("both", "default", "bio")
 """What can be asked for: every TLS module on both engines, each module as it comes, or each with the other engine."""
 
-MARK = "+bio"
+BIO = "bio"
+NATIVE = "native"
 
 
-def with_engines(modules: list[str], engine: str) -> list[str]:
+def runs(modules: list[str], engine: str, *, native: bool = True) -> list[str]:
     """The names of the runs that the modules stand for, each with its mark if it has one."""
     if engine == "bio":
-        return [module + MARK for module in modules]
-    runs = []
+        return [f"{module}+{BIO}" for module in modules]
+    marked = []
     for module in modules:
-        runs.append(module)
+        if module not in LOOPLESS or not native:
+            marked.append(module)
         if engine == "both" and module in TLS_MODULES:
-            runs.append(module + MARK)
-    return runs
+            marked.append(f"{module}+{BIO}")
+        if native and module in NATIVE_MODULES:
+            marked.append(f"{module}+{NATIVE}")
+    return marked
 
 
 def split(run: str) -> tuple[str, str]:
-    """The module of a run, and the engine: "" for the one that the loop chooses."""
-    return (run.removesuffix(MARK), "bio") if run.endswith(MARK) else (run, "")
+    """The module of a run, and its mark: "" for the module as it comes."""
+    module, _, mark = run.partition("+")
+    return module, mark

@@ -24,7 +24,7 @@ class Plan:
 
     loop: str
     modules: list[str]
-    """Names of runs (`modules.with_engines`)."""
+    """Names of runs (`modules.runs`)."""
     match: str
     """Only tests whose id contains this."""
     jobs: int
@@ -67,7 +67,7 @@ class ModuleRun:
         self.plan = plan
         self.progress = progress
         self.module = ModuleReport(module)
-        self.name, self.engine = modules.split(module)
+        self.name, self.mark = modules.split(module)
         self.lock = threading.Lock()
         self.open_classes = 0
 
@@ -99,7 +99,7 @@ class ModuleRun:
 
     def judge(self, title: str, tests: list[str]) -> None:
         name, python = self.name, self.report.interpreter.version
-        excluded = [test for test in tests if self.exclusion(f"{name}.{title}.{test}", python)]
+        excluded = [test for test in tests if self.exclusion(f"{title}.{test}", python)]
         asked = [test for test in tests if test not in excluded]
         run = self.process(title, asked) if asked else ClassRun()
         failed = [outcome for outcome in run.outcomes if outcome.kind == "failed"]
@@ -118,15 +118,18 @@ class ModuleRun:
             self.report.stale += stale
 
     def exclusion(self, test: str, python: str) -> Exclusion | None:
+        """The entry for a test: by the module's name it holds for every run of it, by the run's for that one."""
+        ids = {f"{self.name}.{test}", f"{self.module.module}.{test}"}
         with self.lock:
-            return next((entry for entry in self.plan.exclusions if entry.covers(test, python)), None)
+            entries = [entry for entry in self.plan.exclusions for id in sorted(ids) if entry.covers(id, python)]
+        return entries[0] if entries else None
 
     def process(self, title: str, tests: list[str], loop: str = "") -> ClassRun:
         plan = self.plan
         source = cpython(self.name)
-        return run_class(
-            self.report.interpreter, loop or plan.loop, source, title, tests, plan.limit, tls_engine=self.engine
-        )
+        # On asyncio's loop, for comparison, a test of the classes is run on asyncio's own.
+        mark = "" if loop == "asyncio" and self.mark == modules.NATIVE else self.mark
+        return run_class(self.report.interpreter, loop or plan.loop, source, title, tests, plan.limit, mark=mark)
 
     def compare(self, title: str, asked: list[str], failed: list[Outcome]) -> None:
         """Run on asyncio what failed on our loop."""
@@ -149,7 +152,8 @@ class ModuleRun:
         module.outcomes.sort(key=lambda outcome: outcome.test)
         # The proof that the loop was in place at all. A filtered run may well leave out the tests that need a loop.
         ran = any(outcome.kind == "passed" for outcome in module.outcomes)
-        if self.plan.loop != "asyncio" and not self.plan.match and ran and not module.ours:
+        needs_loop = self.plan.loop != "asyncio" and self.name not in modules.LOOPLESS
+        if needs_loop and not self.plan.match and ran and not module.ours:
             self.fail("(place)", f"no {self.plan.loop} loop was made in this module")
         self.report.modules.append(module)
         self.progress.say(module)

@@ -13,11 +13,24 @@ from ._loop import new_event_loop as new_event_loop
 from ._run import Runner as Runner
 from ._run import run as run
 from ._server import Server as Server
+from ._tepal import Future as Future
 from ._tepal import Handle as Handle
+from ._tepal import Task as Task
 from ._tepal import TimerHandle as TimerHandle
 from ._tepal import __version__ as __version__
 
-__all__ = ["EventLoop", "Handle", "Runner", "Server", "TimerHandle", "install", "new_event_loop", "run"]
+__all__ = [
+    "EventLoop",
+    "Future",
+    "Handle",
+    "Runner",
+    "Server",
+    "Task",
+    "TimerHandle",
+    "install",
+    "new_event_loop",
+    "run",
+]
 
 for _public in (EventLoop, Runner, Server, install, new_event_loop, run):
     # A public thing prints its public address.

@@ -28,11 +28,13 @@ from ._processes import ProcessMethods
 from ._sendfile import SendfileMethods
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
+from ._tasks import show_tasks_of
 from ._tls import TlsMethods
 from ._transports import TransportMethods
 
-_REPLACEABLE = frozenset({"time", "call_at"})
-"""Methods that native code calls on itself, unless somebody has put another in their place."""
+_CLOCK = frozenset({"time", "call_at"})
+_REPLACEABLE = _CLOCK | {"call_soon"}
+"""Methods that native code passes by, unless somebody has put another in their place."""
 
 
 class EventLoop(
@@ -85,7 +87,8 @@ class EventLoop(
         self._executor_shutdown_called = False
         self._debug = coroutines._is_debug_mode()  # type: ignore[attr-defined]
         # Not by vars(self): asking for the dict would make one, and slow every call of a method down.
-        self._set_foreign_time(_overrides(type(self)))
+        self._set_foreign(*_foreign(type(self)))
+        show_tasks_of(self)
         _watch_forks()
 
     def run_forever(self) -> None:
@@ -136,13 +139,18 @@ class EventLoop(
         """Set an attribute, and notice when a method is replaced that native code calls."""
         super().__setattr__(name, value)
         if name in _REPLACEABLE:
-            self._set_foreign_time(True)
+            self._look_for_replacements()
 
     def __delattr__(self, name: str) -> None:
         """Delete an attribute, and notice when a method is put back."""
         super().__delattr__(name)
         if name in _REPLACEABLE:
-            self._set_foreign_time(_overrides(type(self)) or not _REPLACEABLE.isdisjoint(vars(self)))
+            self._look_for_replacements()
+
+    def _look_for_replacements(self) -> None:
+        clock, call_soon = _foreign(type(self))
+        own = vars(self)
+        self._set_foreign(clock or not _CLOCK.isdisjoint(own), call_soon or "call_soon" in own)
 
     # ------------------------------------------------------------------------------- what native code asks for
 
@@ -157,7 +165,7 @@ class EventLoop(
         self._check_callback(callback, method)
 
     def _create_task(self, coro: Coroutine[Any, Any, Any], **keywords: Any) -> Any:
-        """`create_task` with a task factory or in debug mode, by the running interpreter's rules."""
+        """`create_task` with a task factory, by the running interpreter's rules."""
         return BaseEventLoop.create_task(self, coro, **keywords)
 
     def _log_slow_callback(self, handle: asyncio.Handle, seconds: float) -> None:
@@ -193,9 +201,10 @@ def new_event_loop() -> EventLoop:
     return EventLoop()
 
 
-def _overrides(kind: type[EventLoop]) -> bool:
-    """Whether a subclass replaces a method that native code calls."""
-    return any(getattr(kind, name) is not getattr(_tepal.Loop, name) for name in _REPLACEABLE)
+def _foreign(kind: type[EventLoop]) -> tuple[bool, bool]:
+    """Whether a subclass replaces the clock, and whether it replaces `call_soon`."""
+    replaced = {name for name in _REPLACEABLE if getattr(kind, name) is not getattr(_tepal.Loop, name)}
+    return not _CLOCK.isdisjoint(replaced), "call_soon" in replaced
 
 
 _forks_watched = False

@@ -5,9 +5,11 @@ import contextvars
 import socket
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from typing_extensions import Buffer
+
+_T = TypeVar("_T")
 
 __version__: str
 BACKEND: str
@@ -35,6 +37,9 @@ class TimerHandle(asyncio.TimerHandle):
         context: contextvars.Context | None = None,
         /,
     ) -> TimerHandle: ...
+
+class Future(asyncio.Future[_T]): ...
+class Task(asyncio.Task[_T]): ...
 
 class Loop:
     slow_callback_duration: float
@@ -84,7 +89,8 @@ class Loop:
     def _run_once(self) -> None: ...
     @staticmethod
     def _send(fd: int, data: Buffer, offset: int, /) -> int | None: ...
-    def _set_foreign_time(self, foreign: bool, /) -> None: ...
+    def _pending_tasks(self) -> list[asyncio.Task[Any]]: ...
+    def _set_foreign(self, clock: bool, call_soon: bool, /) -> None: ...
     def _start_serving(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],

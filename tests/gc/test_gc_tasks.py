@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import weakref
 from collections.abc import Callable
@@ -35,7 +36,27 @@ def test_an_owner_of_a_finished_task(loop: asyncio.AbstractEventLoop, assert_col
     assert_collected(*loop.run_until_complete(main()))
 
 
-def test_an_owner_of_a_pending_task(loop: asyncio.AbstractEventLoop, assert_collected: Collected) -> None:
+def test_a_pending_task_is_kept_by_its_loop(loop: asyncio.AbstractEventLoop, assert_collected: Collected) -> None:
+    """asyncio's may vanish at any collection when only what they wait for refers to them."""
+    told: list[str] = []
+    loop.set_exception_handler(lambda _, context: told.append(context["message"]))
+
+    async def main() -> tuple[weakref.ref[Any], ...]:
+        owner = Owner()
+        owner.task = asyncio.create_task(owner.wait())
+        await asyncio.sleep(0)
+        return weakref.ref(owner), weakref.ref(owner.task), weakref.ref(owner.future)
+
+    refs = loop.run_until_complete(main())
+    gc.collect()
+    assert refs[1]().get_name().startswith("Task-")
+    refs[2]().set_result(None)
+    loop.run_until_complete(asyncio.sleep(0))
+    assert_collected(*refs)
+    assert told == []
+
+
+def test_a_pending_task_goes_when_its_loop_closes(loop: asyncio.AbstractEventLoop, assert_collected: Collected) -> None:
     told: list[str] = []
     loop.set_exception_handler(lambda _, context: told.append(context["message"]))
 
@@ -46,7 +67,25 @@ def test_an_owner_of_a_pending_task(loop: asyncio.AbstractEventLoop, assert_coll
         return weakref.ref(owner), weakref.ref(owner.task), weakref.ref(owner.future)
 
     refs = loop.run_until_complete(main())
+    loop.close()
     assert_collected(*refs)
+    assert told == ["Task was destroyed but it is pending!"]
+
+
+def test_a_pending_task_goes_with_a_loop_that_nobody_closed(collected_with_warning: Callable[..., None]) -> None:
+    import tepal
+
+    box: list[Any] = [tepal.new_event_loop()]
+    told: list[str] = []
+    box[0].set_exception_handler(lambda _, context: told.append(context["message"]))
+
+    async def main() -> tuple[weakref.ref[object], ...]:
+        task = asyncio.create_task(Owner().wait())
+        await asyncio.sleep(0)
+        return weakref.ref(task), weakref.ref(asyncio.get_running_loop())
+
+    refs = box[0].run_until_complete(main())
+    collected_with_warning(box, *refs)
     assert told == ["Task was destroyed but it is pending!"]
 
 

@@ -35,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ready;
+pub mod task;
 pub mod testing;
 pub mod timers;
 pub mod tls;

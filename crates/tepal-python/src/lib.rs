@@ -29,6 +29,8 @@ fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event_loop::Loop>()?;
     raw::loop_methods::register(module.py())?;
     raw::handle::register(module)?;
+    raw::future::register(module)?;
+    raw::task::register(module)?;
     stream::register(module)?;
     tls::register(module)?;
     datagram::register(module)?;

@@ -24,6 +24,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::{PyResult, Python, ffi};
+use slab::Slab;
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
@@ -39,6 +40,8 @@ use tepal_sys::waker::Waker;
 pub(crate) enum Job {
     /// A callback: one of our handles.
     Handle(Py<PyAny>),
+    /// A step of one of our tasks.
+    Task(Py<PyAny>),
     /// Something for a stream transport to do.
     Stream(Py<PyAny>, StreamJob),
     /// The next thing that a pipe transport has to do; the pipe knows what (so that a job stays two words).
@@ -79,6 +82,8 @@ pub(crate) struct State {
     /// Transports that hold bytes which leave when the running job ends.
     dirty: Vec<Dirty>,
     task_factory: Option<Py<PyAny>>,
+    /// Our tasks that are not done: nobody else need keep them.
+    tasks: Slab<Py<PyAny>>,
     /// The handle that runs, in debug mode.
     current_handle: Option<Py<PyAny>>,
     /// Room for reads, kept from run to run.
@@ -100,6 +105,8 @@ pub(crate) struct Loop {
     sleeping: AtomicBool,
     /// `time` or `call_at` was replaced, in a subclass or on the instance.
     foreign_time: AtomicBool,
+    /// `call_soon` was replaced, in a subclass or on the instance.
+    foreign_call_soon: AtomicBool,
     /// The identity of the thread that runs the loop; 0 when none does.
     thread: AtomicU64,
     slow_callback_duration: AtomicU64,
@@ -212,6 +219,24 @@ impl Loop {
     #[inline]
     pub(crate) fn is_time_foreign(&self) -> bool {
         self.foreign_time.load(Relaxed)
+    }
+
+    /// Whether what is to run soon may go straight into the ready queue: `call_soon` is ours, and has nothing to check.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        !(self.debug() || self.is_closed_now() || self.foreign_call_soon.load(Relaxed))
+    }
+
+    /// Keeps a task until it is done; the key by which it is released.
+    #[inline]
+    pub(crate) fn keep(&self, py: Python<'_>, task: Py<PyAny>) -> usize {
+        self.with(py, |state| state.tasks.insert(task))
+    }
+
+    /// Lets a task go; `None` when the loop let go of all.
+    #[inline]
+    pub(crate) fn release(&self, py: Python<'_>, key: usize) -> Option<Py<PyAny>> {
+        self.with(py, |state| state.tasks.try_remove(key))
     }
 
     /// Whether `create_task` must ask a factory.
@@ -361,6 +386,7 @@ impl Loop {
                 sources: Vec::new(),
                 dirty: Vec::new(),
                 task_factory: None,
+                tasks: Slab::new(),
                 current_handle: None,
                 scratch: None,
             }),
@@ -371,6 +397,7 @@ impl Loop {
             has_dirty: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             foreign_time: AtomicBool::new(false),
+            foreign_call_soon: AtomicBool::new(false),
             thread: AtomicU64::new(0),
             slow_callback_duration: AtomicU64::new(0.1f64.to_bits()),
             clock_resolution: clock::resolution(),
@@ -491,9 +518,18 @@ impl Loop {
         self.with(py, |state| handles(py, state.turn.iter_timers()))
     }
 
-    /// Says that `time` or `call_at` was replaced, so that timers follow the new clock.
-    fn _set_foreign_time(&self, foreign: bool) {
-        self.foreign_time.store(foreign, Relaxed);
+    /// Says which methods that native code would pass by were replaced: those of the clock (`time`, `call_at`), and `call_soon`.
+    fn _set_foreign(&self, clock: bool, call_soon: bool) {
+        self.foreign_time.store(clock, Relaxed);
+        self.foreign_call_soon.store(call_soon, Relaxed);
+    }
+
+    /// Our tasks that are not done (a snapshot).
+    fn _pending_tasks(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.with(py, |state| {
+            let tasks = state.tasks.iter();
+            tasks.map(|(_, task)| task.clone_ref(py)).collect()
+        })
     }
 
     /// asyncio.TimerHandle.cancel() calls this; only our own timers are counted, and they count themselves.
@@ -532,15 +568,16 @@ impl Loop {
     /// Closes the kernel's half and drops every job.
     fn _close(&self, py: Python<'_>) {
         self.closed.store(true, Relaxed);
-        let (jobs, ground, sources, dirty) = self.with(py, |state| {
+        let (jobs, tasks, ground, sources, dirty) = self.with(py, |state| {
             (
                 state.turn.take_all(),
+                std::mem::take(&mut state.tasks),
                 state.ground.take(),
                 std::mem::take(&mut state.sources),
                 std::mem::take(&mut state.dirty),
             )
         });
-        drop((jobs, ground, sources, dirty));
+        drop((jobs, tasks, ground, sources, dirty));
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -548,6 +585,7 @@ impl Loop {
             for job in state.turn.iter_ready().chain(state.turn.iter_timers()) {
                 match job {
                     Job::Handle(object)
+                    | Job::Task(object)
                     | Job::Stream(object, _)
                     | Job::Pipe(object)
                     | Job::DatagramsBegin(object)
@@ -555,6 +593,9 @@ impl Loop {
                     | Job::DatagramsLost(object) => visit.call(object)?,
                     Job::Accept(_) => {}
                 }
+            }
+            for (_, task) in &state.tasks {
+                visit.call(task)?;
             }
             for entry in &state.sources {
                 entry.traverse(&visit)?;
@@ -576,6 +617,8 @@ impl Loop {
             drop(task_factory);
             let jobs = self.with(py, |state| state.turn.take_all());
             drop(jobs);
+            let tasks = self.with(py, |state| std::mem::take(&mut state.tasks));
+            drop(tasks);
             let sources = self.with(py, |state| std::mem::take(&mut state.sources));
             drop(sources);
         });

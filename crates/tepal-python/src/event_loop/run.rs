@@ -6,6 +6,7 @@ use crate::errors;
 use crate::pipe;
 use crate::raw::context::Entered;
 use crate::raw::handle::{self, Outcome};
+use crate::raw::task::{self, Current};
 use crate::stream;
 use crate::tls;
 use pyo3::prelude::*;
@@ -25,6 +26,7 @@ pub(crate) struct Driver<'a, 'py> {
     pub(crate) py: Python<'py>,
     pub(crate) event_loop: &'a Bound<'py, Loop>,
     pub(crate) entered: Entered,
+    current: Current,
     pub(crate) scratch: ReadBuffer,
     events: Events,
     outer_in_job: bool,
@@ -44,6 +46,7 @@ impl<'a, 'py> Driver<'a, 'py> {
             py,
             event_loop,
             entered: Entered::none(),
+            current: Current::none(),
             scratch,
             events: Events::new(),
             outer_in_job: event_loop.get().in_job.load(Relaxed),
@@ -79,6 +82,7 @@ impl<'a, 'py> Driver<'a, 'py> {
             let wait = this.with(self.py, |state| state.turn.poll_wait(now));
             if wait != Wait::Skip {
                 self.entered.leave(self.py)?;
+                self.current.clear(self.event_loop)?;
                 self.wait(wait, now)?;
                 now = Loop::now(self.event_loop)?;
                 this.with(self.py, |state| state.turn.handle_polled(now));
@@ -150,14 +154,52 @@ impl<'a, 'py> Driver<'a, 'py> {
         let this = self.event_loop.get();
         this.in_job.store(true, Relaxed);
         let outcome = match job {
-            Job::Handle(handle) => self.run_handle(handle),
-            native if this.debug() => self.run_native_debug(native),
-            native => self.run_native(native),
+            Job::Task(task) => self.run_task(task),
+            job => match self.current.clear(self.event_loop) {
+                Err(error) => Err(error),
+                Ok(()) => match job {
+                    Job::Handle(handle) => self.run_handle(handle),
+                    native if this.debug() => self.run_native_debug(native),
+                    native => self.run_native(native),
+                },
+            },
         };
         if this.has_dirty.load(Relaxed) {
             self.flush_dirty()?;
         }
         outcome
+    }
+
+    #[inline]
+    fn run_task(&mut self, task: Py<PyAny>) -> PyResult<()> {
+        let task = task.into_bound(self.py);
+        match self.step_task(&task) {
+            Ok(()) => Ok(()),
+            Err(error) => self.task_failure(&task, error),
+        }
+    }
+
+    #[inline]
+    fn step_task(&mut self, task: &Bound<'py, PyAny>) -> PyResult<()> {
+        let context = task::context(task)?;
+        // SAFETY: a task's context is one, and held here.
+        unsafe { self.entered.enter(self.py, context.as_ptr())? };
+        self.current.set(self.event_loop, task)?;
+        task::run(task)
+    }
+
+    /// Lets out what ends the loop; else tells that a task could not be run: its coroutine's exceptions are its own.
+    #[cold]
+    fn task_failure(&mut self, task: &Bound<'py, PyAny>, error: PyErr) -> PyResult<()> {
+        self.entered.leave(self.py)?;
+        if errors::ends_the_loop(self.py, &error) {
+            return Err(error);
+        }
+        let message = format!(
+            "Exception in callback {}",
+            task::wakeup(task.clone())?.repr()?
+        );
+        errors::report(self.event_loop, &message, &error, &[("task", task)])
     }
 
     #[inline]
@@ -235,6 +277,7 @@ impl<'a, 'py> Driver<'a, 'py> {
     fn run_native(&mut self, job: Job) -> PyResult<()> {
         match job {
             Job::Handle(handle) => self.run_handle(handle),
+            Job::Task(task) => self.run_task(task),
             Job::Stream(object, job) => stream::run_job(self, object, job),
             Job::Pipe(object) => pipe::run_job(self, object),
             Job::Accept(token) => self.event_loop.get().accept(self, token),
@@ -309,6 +352,9 @@ impl<'a, 'py> Driver<'a, 'py> {
 impl Drop for Driver<'_, '_> {
     fn drop(&mut self) {
         let this = self.event_loop.get();
+        if let Err(error) = self.current.clear(self.event_loop) {
+            error.write_unraisable(self.py, Some(self.event_loop.as_any()));
+        }
         this.in_job.store(self.outer_in_job, Relaxed);
         let scratch = std::mem::take(&mut self.scratch);
         this.with(self.py, |state| state.scratch = Some(scratch));

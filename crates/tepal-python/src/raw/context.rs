@@ -92,6 +92,25 @@ impl Drop for Entered {
     }
 }
 
+/// Acts with `context` entered.
+///
+/// # Errors
+///
+/// RuntimeError when it is entered already, and what `act` raises.
+pub(crate) fn inside<T>(
+    context: &Bound<'_, PyAny>,
+    act: impl FnOnce() -> PyResult<T>,
+) -> PyResult<T> {
+    let py = context.py();
+    let mut entered = Entered::none();
+    check(context)?;
+    // SAFETY: just checked, and alive through the call.
+    unsafe { entered.enter(py, context.as_ptr())? };
+    let outcome = act();
+    let left = entered.leave(py);
+    outcome.and_then(|value| left.map(|()| value))
+}
+
 /// A copy of the current context (strong).
 ///
 /// # Errors

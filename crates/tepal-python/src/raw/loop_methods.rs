@@ -3,12 +3,13 @@
 //! They are put into `Loop` as ordinary method descriptors, so subclasses override them and instances shadow them.
 
 use super::handle::{self, Purpose};
-use super::{Object, context, enter, enter_hot, fetch};
+use super::task::{self, Making};
+use super::{Object, call, context, enter, enter_hot, fetch, future};
 use crate::event_loop::{Job, Loop, from_raw};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyResult, Python, ffi};
 use std::ffi::{CStr, c_int};
 use std::ptr::null_mut;
@@ -313,20 +314,14 @@ unsafe extern "C" fn time(_slf: Object, _unused: Object) -> Object {
 
 unsafe extern "C" fn create_future(slf: Object, _unused: Object) -> Object {
     enter_hot(|py| {
-        let future = asyncio_attribute(py, Module::Futures, pyo3::intern!(py, "Future"))?;
-        static KEYWORDS: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
-        let keywords = KEYWORDS.get_or_try_init(py, || {
-            PyTuple::new(py, [pyo3::intern!(py, "loop")]).map(Bound::unbind)
-        })?;
-        // SAFETY: rule 1; one keyword argument and its name.
-        let made = unsafe {
-            ffi::PyObject_Vectorcall(future.as_ptr(), &raw const slf, 0, keywords.as_ptr())
+        // SAFETY: the method belongs to `Loop`.
+        let event_loop = unsafe { from_raw(py, &slf) };
+        let Some(class) = replaced(py, Module::Futures)? else {
+            return future::new(event_loop);
         };
-        if made.is_null() {
-            Err(fetch(py))
-        } else {
-            Ok(made)
-        }
+        let keywords = PyDict::new(py);
+        keywords.set_item(pyo3::intern!(py, "loop"), event_loop)?;
+        Ok(class.call((), Some(&keywords))?.into_ptr())
     })
 }
 
@@ -337,21 +332,30 @@ enum Module {
     Tasks,
 }
 
-/// `module.name`, looked up at each call: programs and tests replace it there.
-fn asyncio_attribute<'py>(
-    py: Python<'py>,
-    module: Module,
-    name: &Bound<'py, PyString>,
-) -> PyResult<Bound<'py, PyAny>> {
-    static MODULES: PyOnceLock<[Py<PyModule>; 2]> = PyOnceLock::new();
-    let modules = MODULES.get_or_try_init(py, || {
-        let import = |name| py.import(name).map(Bound::unbind);
-        PyResult::Ok([import("asyncio.futures")?, import("asyncio.tasks")?])
+/// The class that somebody has put into asyncio's module in the place of the standard one, which ours stands for. Looked up at each
+/// call: programs and tests replace it there at any time.
+#[inline]
+fn replaced(py: Python<'_>, module: Module) -> PyResult<Option<Bound<'_, PyAny>>> {
+    type Watched = (Py<PyDict>, Py<PyAny>);
+    static WATCHED: PyOnceLock<[Watched; 2]> = PyOnceLock::new();
+    const NAMES: [(&str, &str); 2] = [("asyncio.futures", "Future"), ("asyncio.tasks", "Task")];
+    let watched = WATCHED.get_or_try_init(py, || {
+        let watch = |(module, name)| {
+            let standard = py.import("_asyncio")?.getattr(name)?.unbind();
+            PyResult::Ok((py.import(module)?.dict().unbind(), standard))
+        };
+        PyResult::Ok([watch(NAMES[0])?, watch(NAMES[1])?])
     })?;
-    modules[module as usize].bind(py).getattr(name)
+    let (names, standard) = &watched[module as usize];
+    let name = match module {
+        Module::Futures => pyo3::intern!(py, "Future"),
+        Module::Tasks => pyo3::intern!(py, "Task"),
+    };
+    let found = names.bind(py).get_item(name)?;
+    Ok(found.filter(|found| !found.is(standard)))
 }
 
-/// `create_task(coro, **keywords)`: the very keywords go to the task factory's or to `asyncio.tasks.Task`.
+/// `create_task(coro, *, name=None, context=None, eager_start=False)`.
 unsafe extern "C" fn create_task(
     slf: Object,
     arguments: Arguments,
@@ -361,59 +365,97 @@ unsafe extern "C" fn create_task(
     enter_hot(|py| {
         // SAFETY: C's calling convention; the method belongs to `Loop`.
         unsafe {
-            let this = from_raw(py, &slf).get();
-            if this.task_factory_is_set(py) || this.debug() {
-                return create_task_slowly(py, slf, arguments, count, keywords);
-            }
+            let event_loop = from_raw(py, &slf);
+            let this = event_loop.get();
             this.check_open()?;
+            if this.task_factory_is_set(py) {
+                return create_task_by_factory(py, slf, arguments, count, keywords);
+            }
+            if let Some(class) = replaced(py, Module::Tasks)? {
+                return make_task(class, event_loop, arguments, count, keywords);
+            }
             if count != 1 {
                 return Err(PyTypeError::new_err(
                     "create_task() takes one positional argument, the coroutine",
                 ));
             }
-            // (coroutine, given keywords' values..., loop), and the names with "loop" behind.
-            let given = if keywords.is_null() {
-                0
-            } else {
-                ffi::PyTuple_GET_SIZE(keywords) as usize
+            let mut making = Making {
+                coro: Bound::ref_from_ptr(py, &*arguments),
+                name: None,
+                context: None,
+                eager: false,
             };
-            let task = asyncio_attribute(py, Module::Tasks, pyo3::intern!(py, "Task"))?;
-            if given == 0 {
-                static LOOP: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
-                let names = LOOP.get_or_try_init(py, || {
-                    PyTuple::new(py, [pyo3::intern!(py, "loop")]).map(Bound::unbind)
-                })?;
-                let values = [*arguments, slf];
-                let made =
-                    ffi::PyObject_Vectorcall(task.as_ptr(), values.as_ptr(), 1, names.as_ptr());
-                return if made.is_null() {
-                    Err(fetch(py))
-                } else {
-                    Ok(made)
-                };
+            if !keywords.is_null() {
+                let names = Bound::from_borrowed_ptr(py, keywords).cast_into_unchecked::<PyTuple>();
+                for (index, keyword) in names.iter_borrowed().enumerate() {
+                    let given = Bound::ref_from_ptr(py, &*arguments.add(1 + index));
+                    let given = Some(given).filter(|given| !given.is_none());
+                    // Interned on both sides, so mostly the same object.
+                    if keyword.is(pyo3::intern!(py, "name")) {
+                        making.name = given;
+                        continue;
+                    }
+                    match &*keyword.cast::<PyString>()?.to_cow()? {
+                        "name" => making.name = given,
+                        "context" => making.context = given,
+                        "eager_start" => {
+                            making.eager = match given {
+                                Some(given) => given.is_truthy()?,
+                                None => false,
+                            }
+                        }
+                        other => {
+                            return Err(PyTypeError::new_err(format!(
+                                "create_task() got an unexpected keyword argument '{other}'"
+                            )));
+                        }
+                    }
+                }
             }
-            let mut values: Vec<Object> = (0..=given).map(|index| *arguments.add(index)).collect();
-            values.push(slf);
-            let names = Bound::from_borrowed_ptr(py, keywords).cast_into_unchecked::<PyTuple>();
-            let name = pyo3::intern!(py, "loop").clone().into_any();
-            let names = PyTuple::new(py, names.iter().chain([name]).collect::<Vec<_>>())?;
-            let made = ffi::PyObject_Vectorcall(task.as_ptr(), values.as_ptr(), 1, names.as_ptr());
-            if made.is_null() {
-                Err(fetch(py))
-            } else {
-                Ok(made)
-            }
+            task::new(event_loop, &making)
         }
     })
 }
 
-/// With a task factory, or in debug mode: in Python, by this interpreter's own rules.
+/// A task of a class that somebody has put in the standard one's place: `class(coro, **keywords, loop=loop)`.
 ///
 /// # Safety
 ///
 /// As [`create_task`].
 #[cold]
-unsafe fn create_task_slowly(
+unsafe fn make_task(
+    class: Bound<'_, PyAny>,
+    event_loop: &Bound<'_, Loop>,
+    arguments: Arguments,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> PyResult<Object> {
+    let py = event_loop.py();
+    let all = PyDict::new(py);
+    // SAFETY: the caller's promise.
+    let positional = unsafe {
+        if !keywords.is_null() {
+            let names = Bound::from_borrowed_ptr(py, keywords).cast_into_unchecked::<PyTuple>();
+            for (index, name) in names.iter().enumerate() {
+                let given = *arguments.add(count as usize + index);
+                all.set_item(name, Bound::from_borrowed_ptr(py, given))?;
+            }
+        }
+        let given =
+            (0..count as usize).map(|index| Bound::from_borrowed_ptr(py, *arguments.add(index)));
+        PyTuple::new(py, given.collect::<Vec<_>>())?
+    };
+    all.set_item("loop", event_loop)?;
+    Ok(class.call(positional, Some(&all))?.into_ptr())
+}
+
+/// With a task factory: in Python, by this interpreter's own rules.
+///
+/// # Safety
+///
+/// As [`create_task`].
+#[cold]
+unsafe fn create_task_by_factory(
     py: Python<'_>,
     slf: Object,
     arguments: Arguments,
@@ -424,11 +466,7 @@ unsafe fn create_task_slowly(
     unsafe {
         let method = Bound::from_borrowed_ptr(py, slf).getattr("_create_task")?;
         let made = ffi::PyObject_Vectorcall(method.as_ptr(), arguments, count as usize, keywords);
-        if made.is_null() {
-            Err(fetch(py))
-        } else {
-            Ok(made)
-        }
+        call::owned(py, made).map(Bound::into_ptr)
     }
 }
 
@@ -491,7 +529,7 @@ static mut METHODS: [ffi::PyMethodDef; 7] = [
     fast(
         c"create_task",
         create_task,
-        c"create_task($self, coro, **kwargs)\n--\n\nRun a coroutine in a task.",
+        c"create_task($self, coro, *, name=None, context=None, eager_start=False)\n--\n\nRun a coroutine in a task.",
     ),
     plain(
         c"create_future",

@@ -12,12 +12,15 @@
 pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod context;
+pub(crate) mod future;
 pub(crate) mod handle;
 pub(crate) mod loop_methods;
 pub(crate) mod method_table;
 pub(crate) mod native_state;
 pub(crate) mod native_type;
 pub(crate) mod ssl_object;
+pub(crate) mod stop_iteration;
+pub(crate) mod task;
 
 use pyo3::exceptions::PySystemError;
 use pyo3::{PyErr, PyResult, Python, ffi};

@@ -1,0 +1,196 @@
+//! Who waits for a future, and how they are told.
+
+use crate::event_loop::{Job, Loop};
+use crate::raw::handle::{self, Purpose};
+use crate::raw::task;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::{PyResult, Python};
+
+/// One who waits.
+pub(crate) enum Callback {
+    /// A function, called with the future in its context.
+    Call {
+        function: Py<PyAny>,
+        context: Py<PyAny>,
+    },
+    /// A task of ours that awaits the future.
+    Wake(Py<PyAny>),
+}
+
+impl Callback {
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Call { function, context } => Self::Call {
+                function: function.clone_ref(py),
+                context: context.clone_ref(py),
+            },
+            Self::Wake(task) => Self::Wake(task.clone_ref(py)),
+        }
+    }
+
+    /// As Python sees it: a function and the context in which it is called.
+    ///
+    /// # Errors
+    ///
+    /// MemoryError.
+    pub(crate) fn into_pair<'py>(
+        self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        match self {
+            Self::Call { function, context } => {
+                Ok((function.into_bound(py), context.into_bound(py)))
+            }
+            Self::Wake(task) => {
+                let context = task::context(task.bind(py))?;
+                Ok((task::wakeup(task.into_bound(py))?, context))
+            }
+        }
+    }
+}
+
+/// Those who wait, in the order in which they came. Mostly there is one.
+pub(crate) struct Callbacks {
+    first: Option<Callback>,
+    more: Vec<Callback>,
+}
+
+impl Callbacks {
+    pub(crate) const fn new() -> Self {
+        Self {
+            first: None,
+            more: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, callback: Callback) {
+        if self.first.is_none() && self.more.is_empty() {
+            self.first = Some(callback);
+        } else {
+            self.more.push(callback);
+        }
+    }
+
+    /// Everybody, taken out.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Callback> {
+        self.first.iter().chain(&self.more)
+    }
+
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Py<PyAny>> {
+        self.iter().flat_map(|callback| {
+            let (one, other) = match callback {
+                Callback::Call { function, context } => (function, Some(context)),
+                Callback::Wake(task) => (task, None),
+            };
+            std::iter::once(one).chain(other)
+        })
+    }
+}
+
+impl IntoIterator for Callbacks {
+    type Item = Callback;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Callback>, std::vec::IntoIter<Callback>>;
+
+    #[inline]
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.more)
+    }
+}
+
+impl FromIterator<Callback> for Callbacks {
+    fn from_iter<I: IntoIterator<Item = Callback>>(callbacks: I) -> Self {
+        let mut all = Self::new();
+        for callback in callbacks {
+            all.push(callback);
+        }
+        all
+    }
+}
+
+/// Has the loop call back in its next turn.
+///
+/// # Errors
+///
+/// What the loop's `call_soon` raises: RuntimeError when it is closed, or in debug mode from another thread.
+///
+/// # Safety
+///
+/// With `native`, the loop is a [`Loop`].
+#[inline]
+pub(crate) unsafe fn call_soon(
+    event_loop: &Bound<'_, PyAny>,
+    native: bool,
+    callback: Callback,
+    future: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    if native {
+        // SAFETY: the caller's promise.
+        let event_loop = unsafe { event_loop.cast_unchecked::<Loop>() };
+        if event_loop.get().is_plain() {
+            return schedule(event_loop, callback, future);
+        }
+    }
+    let (function, context) = callback.into_pair(event_loop.py())?;
+    call_soon_by_name(event_loop, (function, future), &context)
+}
+
+#[inline]
+fn schedule(
+    event_loop: &Bound<'_, Loop>,
+    callback: Callback,
+    future: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = event_loop.py();
+    let job = match callback {
+        Callback::Wake(task) => Job::Task(task),
+        Callback::Call { function, context } => {
+            // SAFETY: a loop of ours; the function and the future live through the call; the context is handed over.
+            let handle = unsafe {
+                handle::new(
+                    py,
+                    &Purpose::Soon,
+                    event_loop.as_ptr(),
+                    function.as_ptr(),
+                    [future.as_ptr()].as_ptr(),
+                    1,
+                    context.into_ptr(),
+                )?
+            };
+            drop(function.into_bound(py));
+            if !event_loop.get().is_running_now() {
+                // SAFETY: just made.
+                unsafe { handle::track(handle) };
+            }
+            // SAFETY: a new strong reference.
+            Job::Handle(unsafe { Bound::from_owned_ptr(py, handle) }.unbind())
+        }
+    };
+    event_loop.get().schedule(py, job);
+    Ok(())
+}
+
+/// `loop.call_soon(function, argument, context=context)`, whatever that is.
+///
+/// # Errors
+///
+/// What it raises.
+#[cold]
+pub(crate) fn call_soon_by_name<'py>(
+    event_loop: &Bound<'py, PyAny>,
+    arguments: impl pyo3::call::PyCallArgs<'py>,
+    context: &Bound<'py, PyAny>,
+) -> PyResult<()> {
+    let py = event_loop.py();
+    let keywords = PyDict::new(py);
+    keywords.set_item(pyo3::intern!(py, "context"), context)?;
+    event_loop
+        .call_method(pyo3::intern!(py, "call_soon"), arguments, Some(&keywords))
+        .map(drop)
+}

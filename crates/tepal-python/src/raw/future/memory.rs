@@ -1,0 +1,261 @@
+//! Where futures and tasks come from and go to: allocation, free lists, the collector, and the last word.
+
+use super::{FutureRef, FutureState, Kind, body};
+use crate::owned::Owned;
+use crate::raw::native_type::{self, slot, visit};
+use crate::raw::{Object, attached, fetch};
+use pyo3::prelude::*;
+use pyo3::{PyResult, Python, ffi};
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What lies behind the base's part of an instance.
+pub(crate) trait Body: Sized {
+    /// As it is before `__init__`.
+    fn empty() -> Self;
+
+    fn future(&self) -> &Owned<FutureState>;
+
+    /// As `NativeState::show`.
+    fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int;
+
+    /// Everything Python in it, taken out; what stays is as good as empty.
+    #[must_use]
+    fn take(&self, py: Python<'_>) -> Self;
+
+    /// The last word.
+    ///
+    /// # Errors
+    ///
+    /// What the loop's exception handler raises.
+    fn finalize(future: FutureRef<'_, '_>) -> PyResult<()>;
+
+    /// Whether there is a last word. (A finalizer leaves its mark on an object, which then cannot be used again.)
+    fn wants_finalizer(&self, py: Python<'_>) -> bool;
+}
+
+/// A new instance (strong) of `kind`, which the collector sees.
+///
+/// # Errors
+///
+/// MemoryError.
+///
+/// # Safety
+///
+/// `kind` is `K`'s type or a subclass.
+#[inline]
+pub(crate) unsafe fn allocate<K: Kind>(
+    py: Python<'_>,
+    kind: *mut ffi::PyTypeObject,
+    fresh: K::Body,
+) -> PyResult<Object> {
+    let exact = kind == K::CLASS.load(Relaxed);
+    // SAFETY: rule 1. An object from the free list is of this very type, untracked, its body empty and its base's part
+    // cleared; any other is zeroed here. `PyType_GenericAlloc` shows the object to the collector before the body is written, but
+    // nothing that could start a collection happens in between.
+    unsafe {
+        let object = if !exact {
+            ffi::PyType_GenericAlloc(kind, 0)
+        } else if let Some(object) = K::FREE.take() {
+            ffi::PyObject_Init(object, kind)
+        } else {
+            let object = ffi::PyObject_GC_New::<ffi::PyObject>(kind);
+            if !object.is_null() {
+                let header = size_of::<ffi::PyObject>();
+                let rest = (*kind).tp_basicsize as usize - header;
+                object.cast::<u8>().add(header).write_bytes(0, rest);
+            }
+            object
+        };
+        if object.is_null() {
+            return Err(fetch(py));
+        }
+        native_type::body::<K::Body>(object, K::OFFSET.load(Relaxed)).write(fresh);
+        if exact {
+            ffi::PyObject_GC_Track(object.cast());
+        }
+        Ok(object)
+    }
+}
+
+/// The slots that both types share.
+pub(crate) fn type_slots<K: Kind>() -> [ffi::PyType_Slot; 5] {
+    [
+        slot(ffi::Py_tp_new, new::<K> as *mut c_void),
+        slot(ffi::Py_tp_dealloc, dealloc::<K> as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse::<K> as *mut c_void),
+        slot(ffi::Py_tp_clear, clear::<K> as *mut c_void),
+        slot(ffi::Py_tp_finalize, finalize::<K> as *mut c_void),
+    ]
+}
+
+unsafe extern "C" fn new<K: Kind>(
+    kind: *mut ffi::PyTypeObject,
+    _arguments: Object,
+    _keywords: Object,
+) -> Object {
+    // SAFETY: `tp_new` is called with our type or a subclass.
+    super::super::enter(|py| unsafe { allocate::<K>(py, kind, K::Body::empty()) })
+}
+
+unsafe extern "C" fn dealloc<K: Kind>(object: Object) {
+    // SAFETY: C calls this with the last reference gone. A subclass's own dealloc has called the finalizer and seen to its own part.
+    // The pointer stays valid until the memory is given up at the end.
+    unsafe {
+        let kind = ffi::Py_TYPE(object);
+        let exact = kind == K::CLASS.load(Relaxed);
+        let place = native_type::body::<K::Body>(object, K::OFFSET.load(Relaxed));
+        if exact
+            && attached(|py| (*place).wants_finalizer(py))
+            && ffi::PyObject_CallFinalizerFromDealloc(object) < 0
+        {
+            return; // resurrected
+        }
+        ffi::PyObject_GC_UnTrack(object.cast());
+        ffi::PyObject_ClearWeakRefs(object);
+        clear::<K>(object);
+        place.drop_in_place();
+        let kept = exact && ffi::PyObject_GC_IsFinalized(object) == 0 && K::FREE.keep(object);
+        if !kept && let Some(free) = (*kind).tp_free {
+            free(object.cast());
+        }
+        ffi::Py_DECREF(kind.cast());
+    }
+}
+
+unsafe extern "C" fn traverse<K: Kind>(
+    object: Object,
+    visitor: ffi::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    let base = K::BASE.load(Relaxed);
+    // SAFETY: the collector calls this with a live instance; the base lives as long as the process.
+    let (kind, traverse, flags, body) = unsafe {
+        (
+            ffi::Py_TYPE(object),
+            (*base).tp_traverse,
+            (*base).tp_flags,
+            &*native_type::body::<K::Body>(object, K::OFFSET.load(Relaxed)),
+        )
+    };
+    // The base's function visits the base's part, which is empty but for the instance's dict, and the type, if the base is a
+    // heap type (3.12 and newer).
+    // SAFETY: as above.
+    let status = traverse.map_or(0, |traverse| unsafe { traverse(object, visitor, argument) });
+    if status != 0 {
+        return status;
+    }
+    if flags & ffi::Py_TPFLAGS_HEAPTYPE == 0 {
+        visit!(visitor, argument, kind.cast());
+    }
+    // SAFETY: the collector gave both, and what is shown is alive: the body holds a reference.
+    body.show(&mut |held| unsafe { visitor(held, argument) })
+}
+
+unsafe extern "C" fn clear<K: Kind>(object: Object) -> c_int {
+    attached(|py| {
+        // SAFETY: C calls this with a live instance; the base's function clears the base's part.
+        let taken = unsafe {
+            let body = &*native_type::body::<K::Body>(object, K::OFFSET.load(Relaxed));
+            body.take(py)
+        };
+        drop(taken);
+        // SAFETY: as above.
+        unsafe {
+            if let Some(clear) = (*K::BASE.load(Relaxed)).tp_clear {
+                clear(object);
+            }
+        }
+    });
+    0
+}
+
+unsafe extern "C" fn finalize<K: Kind>(object: Object) {
+    attached(|py| {
+        // SAFETY: C calls this with a live instance.
+        let object = unsafe { Bound::ref_from_ptr(py, &object) };
+        // SAFETY: as above.
+        let (future, wants) = unsafe {
+            (
+                FutureRef::of::<K>(object),
+                body::<K>(object).wants_finalizer(py),
+            )
+        };
+        if !wants {
+            return;
+        }
+        // Whatever is on its way through the interpreter stays so.
+        let raised = PyErr::take(py);
+        if let Err(error) = K::Body::finalize(future) {
+            error.write_unraisable(py, Some(object));
+        }
+        if let Some(error) = raised {
+            error.restore(py);
+        }
+    });
+}
+
+#[cfg(not(Py_GIL_DISABLED))]
+mod freelist {
+    //! Instances that were freed, kept for the next ones: a task's memory is most of what making one costs. Only under a GIL, which
+    //! is the lock of these lists; without one, allocation goes to the interpreter's allocator, which is a thread's own.
+
+    use super::Object;
+    use std::cell::UnsafeCell;
+
+    /// So many of each type are kept, at most half a megabyte.
+    const DEPTH: usize = 1024;
+
+    pub(crate) struct FreeList(UnsafeCell<Vec<Object>>);
+
+    // SAFETY: reached only by `take` and `keep`, whose callers hold the GIL; neither runs Python code.
+    unsafe impl Sync for FreeList {}
+
+    impl FreeList {
+        pub(crate) const fn new() -> Self {
+            Self(UnsafeCell::new(Vec::new()))
+        }
+
+        #[inline]
+        pub(crate) fn take(&self) -> Option<Object> {
+            // SAFETY: see `Sync`.
+            unsafe { (*self.0.get()).pop() }
+        }
+
+        #[inline]
+        pub(crate) fn keep(&self, object: Object) -> bool {
+            // SAFETY: see `Sync`.
+            let objects = unsafe { &mut *self.0.get() };
+            if objects.len() == DEPTH {
+                return false;
+            }
+            objects.push(object);
+            true
+        }
+    }
+}
+
+#[cfg(Py_GIL_DISABLED)]
+mod freelist {
+    //! No free list: there is no lock that would guard one for nothing.
+
+    use super::Object;
+
+    pub(crate) struct FreeList;
+
+    impl FreeList {
+        pub(crate) const fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn take(&self) -> Option<Object> {
+            None
+        }
+
+        pub(crate) fn keep(&self, _object: Object) -> bool {
+            false
+        }
+    }
+}
+
+pub(crate) use freelist::FreeList;

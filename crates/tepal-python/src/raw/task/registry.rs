@@ -1,0 +1,187 @@
+//! What asyncio knows of our tasks: which one runs, and which there are.
+//!
+//! **Which runs.** asyncio keeps the current task of each loop (in the thread's state from 3.14 on, in a dict before). To tell it at each
+//! step's beginning and end would cost as much as the step. So the driver tells it when another task runs than the one it told last,
+//! and, before anything that is no task's step, that none does ([`Current`]).
+//!
+//! **Which there are.** `asyncio.all_tasks()` reads lists of asyncio's. From 3.14 on they cost little and external tools walk them in the
+//! process's memory, so our tasks are entered like any. Before, a list is a WeakSet, in which a task costs four times what all else of
+//! it does: there our loops' tasks are shown to whoever iterates that set (`python/tepal/_tasks.py`), and stand in no list.
+
+use super::{Kept, TaskRef};
+use crate::event_loop::Loop;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::{PyResult, Python};
+use std::ptr::null_mut;
+
+/// A function of `_asyncio`.
+fn function<'py>(
+    py: Python<'py>,
+    cell: &'static PyOnceLock<Py<PyAny>>,
+    name: &str,
+) -> PyResult<&'py Bound<'py, PyAny>> {
+    let found = cell.get_or_try_init(py, || {
+        PyResult::Ok(py.import("_asyncio")?.getattr(name)?.unbind())
+    })?;
+    Ok(found.bind(py))
+}
+
+/// Puts a task among those that are pending.
+///
+/// # Errors
+///
+/// What asyncio's register raises.
+#[inline]
+pub(super) fn keep(task: TaskRef<'_, '_>) -> PyResult<()> {
+    let py = task.py();
+    let native = task.future.with(|state| state.native);
+    let kept = if native {
+        let event_loop = task.future.event_loop()?;
+        // SAFETY: noted with the loop.
+        let event_loop = unsafe { event_loop.cast_unchecked::<Loop>() };
+        Kept::ByLoop(event_loop.get().keep(py, task.object().clone().unbind()))
+    } else {
+        Kept::ByAsyncio
+    };
+    task.with(|state| state.kept = kept);
+    if cfg!(Py_3_14) || !native {
+        static REGISTER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        function(py, &REGISTER, "_register_task")?.call1((task.object(),))?;
+    }
+    Ok(())
+}
+
+/// Takes a task that is done, or goes, from among those that are pending.
+///
+/// # Errors
+///
+/// What asyncio's register raises.
+#[inline]
+pub(super) fn forget(task: TaskRef<'_, '_>) -> PyResult<()> {
+    let py = task.py();
+    let kept = task.with(|state| std::mem::replace(&mut state.kept, Kept::Nowhere));
+    match kept {
+        Kept::Nowhere => return Ok(()),
+        Kept::ByLoop(key) => {
+            let event_loop = task.future.event_loop()?;
+            // SAFETY: only tasks of our loops are kept by their loops.
+            let event_loop = unsafe { event_loop.cast_unchecked::<Loop>() };
+            let held = event_loop.get().release(py, key);
+            drop(held.map(|held| held.into_bound(py)));
+            if !cfg!(Py_3_14) {
+                return Ok(());
+            }
+        }
+        Kept::ByAsyncio => {}
+    }
+    static UNREGISTER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    function(py, &UNREGISTER, "_unregister_task")?.call1((task.object(),))?;
+    Ok(())
+}
+
+/// Makes a task (or none) the loop's current one, and says which was.
+///
+/// # Errors
+///
+/// RuntimeError when the loop does not run in this thread.
+#[cfg(Py_3_12)]
+pub(super) fn swap<'py>(
+    event_loop: &Bound<'py, PyAny>,
+    task: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    static SWAP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = event_loop.py();
+    let before = function(py, &SWAP, "_swap_current_task")?.call1((event_loop, task))?;
+    Ok(Some(before).filter(|before| !before.is_none()))
+}
+
+/// As above, with the dict that 3.11 keeps.
+#[cfg(not(Py_3_12))]
+pub(super) fn swap<'py>(
+    event_loop: &Bound<'py, PyAny>,
+    task: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    use pyo3::types::PyDict;
+    static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = event_loop.py();
+    let current = function(py, &CURRENT, "_current_tasks")?.cast::<PyDict>()?;
+    let before = current.get_item(event_loop)?;
+    match task {
+        Some(task) => current.set_item(event_loop, task)?,
+        None if before.is_some() => current.del_item(event_loop)?,
+        None => {}
+    }
+    Ok(before)
+}
+
+/// Enters a task by asyncio's own rule, which refuses while another runs.
+///
+/// # Errors
+///
+/// RuntimeError then.
+pub(super) fn enter(task: TaskRef<'_, '_>) -> PyResult<()> {
+    static ENTER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let event_loop = task.future.event_loop()?;
+    function(task.py(), &ENTER, "_enter_task")?
+        .call1((event_loop, task.object()))
+        .map(drop)
+}
+
+/// Undoes [`enter`].
+///
+/// # Errors
+///
+/// RuntimeError when another task is current.
+pub(super) fn leave(task: TaskRef<'_, '_>) -> PyResult<()> {
+    static LEAVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let event_loop = task.future.event_loop()?;
+    function(task.py(), &LEAVE, "_leave_task")?
+        .call1((event_loop, task.object()))
+        .map(drop)
+}
+
+/// What the driver told asyncio last: the task that runs, or that none does.
+///
+/// The pointer is borrowed from asyncio, which holds its current task, so it can be compared but is never followed.
+pub(crate) struct Current {
+    task: crate::raw::Object,
+}
+
+impl Current {
+    pub(crate) const fn none() -> Self {
+        Self { task: null_mut() }
+    }
+
+    /// Makes `task` the current one.
+    ///
+    /// # Errors
+    ///
+    /// As [`swap`].
+    #[inline]
+    pub(crate) fn set(
+        &mut self,
+        event_loop: &Bound<'_, Loop>,
+        task: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if self.task != task.as_ptr() {
+            swap(event_loop.as_any(), Some(task))?;
+            self.task = task.as_ptr();
+        }
+        Ok(())
+    }
+
+    /// Says that no task runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`swap`].
+    #[inline]
+    pub(crate) fn clear(&mut self, event_loop: &Bound<'_, Loop>) -> PyResult<()> {
+        if self.task.is_null() {
+            return Ok(());
+        }
+        self.task = null_mut();
+        swap(event_loop.as_any(), None).map(drop)
+    }
+}

@@ -1,0 +1,309 @@
+//! One step of a task: from where it paused to where it pauses next. asyncio's rules, with asyncio's words.
+
+use super::{TaskRef, registry, wakeup};
+use crate::errors::ends_the_loop;
+use crate::raw::future::{
+    Callback, FutureRef, FutureState, Outcome, Status, invalid_state, is_cancelled_error,
+};
+use crate::raw::{call, fetch};
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::{PyResult, ffi};
+use std::ptr::null_mut;
+
+/// Runs a task that stands in the ready queue: its first step, or the one after what it waited for has ended. The caller has
+/// entered its context and told asyncio that it runs.
+///
+/// # Errors
+///
+/// KeyboardInterrupt and SystemExit from the coroutine; InvalidStateError when the task is done already.
+#[inline]
+pub(crate) fn run(task: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: only tasks of ours stand in the queue as such (`Job::Task`).
+    let task = unsafe { TaskRef::of(task) };
+    let py = task.py();
+    let (thrown, waiter) = task.with(|state| (state.thrown.take(), state.waiter.take()));
+    let exception = match (thrown, waiter) {
+        (None, None) => None,
+        (Some(thrown), _) => Some(thrown.into_bound(py)),
+        (None, Some(waiter)) => brought(&waiter.into_bound(py))?,
+    };
+    step(task, exception)
+}
+
+/// Wakes a task by the function that stood for it among a future's callbacks.
+///
+/// # Errors
+///
+/// As [`run`]; RuntimeError when another task runs.
+pub(super) fn wake(task: TaskRef<'_, '_>, future: &Bound<'_, PyAny>) -> PyResult<()> {
+    let exception = brought(future)?;
+    entered(task, |task| step(task, exception))
+}
+
+/// Runs a task by the function that stood for its step.
+///
+/// # Errors
+///
+/// As [`wake`].
+pub(super) fn run_by_call(task: TaskRef<'_, '_>) -> PyResult<()> {
+    entered(task, |task| run(task.object()))
+}
+
+fn entered<'a, 'py>(
+    task: TaskRef<'a, 'py>,
+    act: impl FnOnce(TaskRef<'a, 'py>) -> PyResult<()>,
+) -> PyResult<()> {
+    registry::enter(task)?;
+    let outcome = act(task);
+    outcome.and(registry::leave(task))
+}
+
+/// Runs the first step of a new task inside the step of another.
+///
+/// # Errors
+///
+/// As [`run`]; RuntimeError when its context is entered already.
+pub(super) fn run_eagerly(task: TaskRef<'_, '_>) -> PyResult<()> {
+    let event_loop = task.future.event_loop()?;
+    let context = super::context(task.object())?;
+    let before = registry::swap(&event_loop, Some(task.object()))?;
+    let outcome = crate::raw::context::inside(&context, || step(task, None));
+    let back = registry::swap(&event_loop, before.as_ref());
+    if task.future.status() != Status::Pending {
+        let coro = task.with(|state| state.coro.take());
+        drop(coro);
+    }
+    outcome.and(back.map(drop))
+}
+
+/// The exception that a future brings to who waited for it, if any.
+fn brought<'py>(future: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if let Some(future) = FutureRef::exact(future) {
+        return Ok(match future.outcome()? {
+            Outcome::Returned(_) => None,
+            Outcome::Raised(exception) => Some(exception),
+        });
+    }
+    let py = future.py();
+    match future.call_method0(pyo3::intern!(py, "result")) {
+        Ok(_) => Ok(None),
+        Err(error) => Ok(Some(error.into_value(py).into_bound(py).into_any())),
+    }
+}
+
+/// What a coroutine did with what it was sent.
+enum Did<'py> {
+    Yielded(Bound<'py, PyAny>),
+    Returned(Bound<'py, PyAny>),
+    Raised(PyErr),
+}
+
+/// Resumes the coroutine and does what it asks for.
+fn step<'py>(task: TaskRef<'_, 'py>, exception: Option<Bound<'py, PyAny>>) -> PyResult<()> {
+    let py = task.py();
+    if task.future.status() != Status::Pending {
+        let shown =
+            exception.map_or_else(|| Ok("None".into()), |one| one.repr()?.extract::<String>())?;
+        let message = format!("__step(): already done: {} {shown}", task.object().repr()?);
+        return Err(invalid_state(py, message));
+    }
+    let (coro, waiter, due) = task.with(|state| {
+        let coro = state.coro.as_ref().map(|coro| coro.clone_ref(py));
+        (coro, state.waiter.take(), state.cancellation.take_due())
+    });
+    drop(waiter.map(|waiter| waiter.into_bound(py)));
+    let coro = coro.ok_or_else(super::uninitialized)?.into_bound(py);
+    let exception = match exception {
+        Some(exception) if due && !is_cancelled_error(&exception)? => {
+            Some(task.future.make_cancelled_error()?)
+        }
+        None if due => Some(task.future.make_cancelled_error()?),
+        as_it_is => as_it_is,
+    };
+    let did = match exception {
+        None => send(&coro),
+        Some(exception) => throw(&coro, &exception),
+    };
+    match did {
+        Did::Yielded(awaited) => pause(task, awaited),
+        Did::Returned(value) => {
+            registry::forget(task)?;
+            if task.with(|state| state.cancellation.take_due()) {
+                // It was cancelled in its last step, which did not wait any more.
+                let message = task.future.cancel_message();
+                task.future.cancel(message).map(drop)
+            } else {
+                task.future.set_result(value)
+            }
+        }
+        Did::Raised(error) => fail(task, error),
+    }
+}
+
+#[inline]
+fn send<'py>(coro: &Bound<'py, PyAny>) -> Did<'py> {
+    let py = coro.py();
+    let mut result = null_mut();
+    // SAFETY: rule 1; on NEXT and RETURN the result is a strong reference.
+    let sent = unsafe { ffi::PyIter_Send(coro.as_ptr(), ffi::Py_None(), &raw mut result) };
+    match sent {
+        // SAFETY: as above.
+        ffi::PySendResult::PYGEN_NEXT => Did::Yielded(unsafe { Bound::from_owned_ptr(py, result) }),
+        ffi::PySendResult::PYGEN_RETURN => {
+            // SAFETY: as above.
+            Did::Returned(unsafe { Bound::from_owned_ptr(py, result) })
+        }
+        ffi::PySendResult::PYGEN_ERROR => Did::Raised(fetch(py)),
+    }
+}
+
+#[cold]
+fn throw<'py>(coro: &Bound<'py, PyAny>, exception: &Bound<'py, PyAny>) -> Did<'py> {
+    let py = coro.py();
+    match call::method1(coro, pyo3::intern!(py, "throw"), exception) {
+        Ok(yielded) => Did::Yielded(yielded),
+        Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
+            match error.value(py).getattr(pyo3::intern!(py, "value")) {
+                Ok(value) => Did::Returned(value),
+                Err(error) => Did::Raised(error),
+            }
+        }
+        Err(error) => Did::Raised(error),
+    }
+}
+
+/// The coroutine raised.
+#[cold]
+fn fail(task: TaskRef<'_, '_>, error: PyErr) -> PyResult<()> {
+    let py = task.py();
+    registry::forget(task)?;
+    let ends_the_loop = ends_the_loop(py, &error);
+    // (Not `value`: 3.11 has the traceback beside the exception, and this puts it there.)
+    let raised = error.into_value(py).into_bound(py).into_any();
+    if is_cancelled_error(&raised)? {
+        // (Kept behind the end of it: to end it takes the message of an earlier request away.)
+        task.future.keep_cancelled_error(raised);
+        return task.future.cancel(None).map(drop);
+    }
+    task.future.set_exception(&raised)?;
+    if ends_the_loop {
+        return Err(PyErr::from_value(raised));
+    }
+    Ok(())
+}
+
+/// The coroutine paused, and handed out what it waits for.
+#[inline]
+fn pause<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> PyResult<()> {
+    if awaited.is_none() {
+        return task.step_soon(None); // a bare yield: the next turn
+    }
+    let Some(future) = FutureRef::exact(&awaited) else {
+        return pause_on_another(task, awaited);
+    };
+    if future.object.is(task.object()) {
+        return object_to(task, &awaited, Objection::Itself);
+    }
+    let event_loop = |state: &mut FutureState| state.event_loop.as_ref().map(Py::as_ptr);
+    if future.with(event_loop) != task.future.with(event_loop) {
+        return object_to(task, &awaited, Objection::OtherLoop);
+    }
+    if !future.with(|state| std::mem::take(&mut state.blocking)) {
+        return object_to(task, &awaited, Objection::Yield);
+    }
+    future.add(Callback::Wake(task.object().clone().unbind()))?;
+    wait_for(task, awaited)
+}
+
+/// Notes what the task waits for, and passes on a cancellation that came meanwhile.
+#[inline]
+fn wait_for<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> PyResult<()> {
+    let (old, due) = task.with(|state| {
+        let old = state.waiter.replace(awaited.clone().unbind());
+        (old, state.cancellation.is_due())
+    });
+    drop(old);
+    if due {
+        let message = task.future.cancel_message();
+        if super::cancel_awaited(&awaited, message.as_ref())? {
+            // Done with by what is thrown when it comes back.
+            let _reached: bool = task.with(|state| state.cancellation.take_due());
+        }
+    }
+    Ok(())
+}
+
+/// As [`pause`], for a future that is not one of ours, or a subclass's: by asyncio's protocol of futures.
+fn pause_on_another<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> PyResult<()> {
+    let py = task.py();
+    let name = pyo3::intern!(py, "_asyncio_future_blocking");
+    let blocking = awaited.getattr_opt(name)?.filter(|found| !found.is_none());
+    let Some(blocking) = blocking else {
+        // SAFETY: rule 1.
+        let is_generator = unsafe { ffi::PyGen_CheckExact(awaited.as_ptr()) } != 0;
+        let objection = if is_generator {
+            Objection::Generator
+        } else {
+            Objection::Bad
+        };
+        return object_to(task, &awaited, objection);
+    };
+    if awaited.is(task.object()) {
+        return object_to(task, &awaited, Objection::Itself);
+    }
+    let get_loop = awaited.getattr_opt(pyo3::intern!(py, "get_loop"))?;
+    let event_loop = match get_loop {
+        Some(get_loop) => get_loop.call0()?,
+        None => awaited.getattr(pyo3::intern!(py, "_loop"))?,
+    };
+    if !event_loop.is(&task.future.event_loop()?) {
+        return object_to(task, &awaited, Objection::OtherLoop);
+    }
+    if !blocking.is_truthy()? {
+        return object_to(task, &awaited, Objection::Yield);
+    }
+    awaited.setattr(name, false)?;
+    let keywords = PyDict::new(py);
+    keywords.set_item(pyo3::intern!(py, "context"), super::context(task.object())?)?;
+    let woken = wakeup::wakeup(task.object().clone())?;
+    awaited.call_method(
+        pyo3::intern!(py, "add_done_callback"),
+        (woken,),
+        Some(&keywords),
+    )?;
+    wait_for(task, awaited)
+}
+
+/// What can be wrong with what a coroutine hands out.
+enum Objection {
+    Itself,
+    OtherLoop,
+    Yield,
+    Generator,
+    Bad,
+}
+
+/// Tells the coroutine, at its next step, what is wrong with what it handed out.
+#[cold]
+fn object_to<'py>(
+    task: TaskRef<'_, 'py>,
+    awaited: &Bound<'py, PyAny>,
+    objection: Objection,
+) -> PyResult<()> {
+    let (own, other) = (task.object().repr()?, awaited.repr()?);
+    task.step_soon(Some(PyRuntimeError::new_err(match objection {
+        Objection::Itself => format!("Task cannot await on itself: {own}"),
+        Objection::OtherLoop => {
+            format!("Task {own} got Future {other} attached to a different loop")
+        }
+        Objection::Yield => {
+            format!("yield was used instead of yield from in task {own} with {other}")
+        }
+        Objection::Generator => {
+            format!("yield was used instead of yield from for generator in task {own} with {other}")
+        }
+        Objection::Bad => format!("Task got bad yield: {other}"),
+    })))
+}
