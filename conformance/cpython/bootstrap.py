@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -138,6 +139,8 @@ class Narrator(unittest.TestResult):
         self.loops_before = 0
 
     def startTest(self, test: unittest.TestCase) -> None:
+        # What an earlier test left in cycles is collected now. Some tests count the warnings that come while they run.
+        gc.collect()
         super().startTest(test)
         self.outcome, self.detail = "passed", ""
         say(self.out, event="start", test=name_of(test))
@@ -189,6 +192,7 @@ def run_class(out: IO[str], module: str, title: str, tests: list[str]) -> None:
     if not sys.warnoptions:
         warnings.simplefilter("default")  # as unittest's own runner does
     case = getattr(importlib.import_module(module), title)
+    gc.freeze()  # what is there before the first test: a collection before each has little to walk
     suite = unittest.TestSuite(case(test) for test in tests)
     suite.run(Narrator(out))
     say(out, event="done", ours=placing().Ledger.ours, standard=placing().Ledger.standard, pid=os.getpid())

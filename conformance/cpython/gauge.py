@@ -23,6 +23,7 @@ SAMPLES: dict[str, Verdicts] = {
     "Isolated": {"test_it": ("passed", "")},
     "Named": {"test_it": ("passed", "")},
     "Fails": {"test_it": ("failed", "as it should")},
+    "Litters": {"test_a": ("passed", ""), "test_b": ("passed", "")},
     "Skips": {"test_it": ("skipped", "as it should")},
     "Unprepared": {"test_it": ("failed", "could not be set up")},
     "Hangs": {"test_a": ("failed", "hung"), "test_b": ("failed", "not reached")},

@@ -6,10 +6,12 @@ Not tests of anything: the tested interpreter runs them in the place of a module
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
 import unittest
+import warnings
 
 
 class Passes(unittest.TestCase):
@@ -43,6 +45,25 @@ class Fails(unittest.TestCase):
     def test_it(self) -> None:
         with self.subTest("one"):
             self.fail("as it should")
+
+
+class Litters(unittest.TestCase):
+    """A test leaves something in a cycle that warns when it is collected; the next one counts warnings."""
+
+    def test_a(self) -> None:
+        class Litter:
+            def __init__(self) -> None:
+                self.itself = self
+
+            def __del__(self) -> None:
+                warnings.warn("unclosed", ResourceWarning, stacklevel=1)
+
+        Litter()
+
+    def test_b(self) -> None:
+        with warnings.catch_warnings(record=True) as seen:
+            gc.collect()
+        self.assertEqual(seen, [])
 
 
 class Skips(unittest.TestCase):

@@ -6,6 +6,7 @@ use crate::errors;
 use crate::pipe;
 use crate::raw::context::Entered;
 use crate::raw::handle::{self, Outcome};
+use crate::raw::stop_iteration;
 use crate::raw::task::{self, Current};
 use crate::stream;
 use crate::tls;
@@ -185,7 +186,9 @@ impl<'a, 'py> Driver<'a, 'py> {
         // SAFETY: a task's context is one, and held here.
         unsafe { self.entered.enter(self.py, context.as_ptr())? };
         self.current.set(self.event_loop, task)?;
-        task::run(task)
+        let outcome = task::run(task);
+        stop_iteration::release();
+        outcome
     }
 
     /// Lets out what ends the loop; else tells that a task could not be run: its coroutine's exceptions are its own.

@@ -483,7 +483,7 @@ fn presentable<'py>(exception: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>
     if !exception.is_instance_of::<PyStopIteration>() {
         return Ok(exception);
     }
-    if !cfg!(Py_3_12) {
+    if !cfg!(Py_3_13) {
         return Err(PyTypeError::new_err(STOP));
     }
     let wrapped = PyRuntimeError::new_err(STOP).into_value(py).into_bound(py);
