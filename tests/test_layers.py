@@ -40,7 +40,7 @@ STILL_RAW = {"event_loop/mod.rs", "event_loop/run.rs", "event_loop/serve.rs", "s
 ROOMS = ("tests", "conformance", "benches", "examples")
 """Who uses tepal as everybody does: through its public names."""
 
-REPLACING = {"_install.py", "_takeover.py"}
+REPLACING = {"_accelerate.py", "_install.py", "_takeover.py"}
 """The only files that may put something in the place of a name that is not ours (design.md: asked for by name)."""
 
 

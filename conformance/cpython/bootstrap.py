@@ -9,6 +9,7 @@ runner still knows how far it came.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import gc
 import importlib
@@ -43,7 +44,9 @@ def main() -> None:
             faulthandler.enable()
             faulthandler.dump_traceback_later(request["limit"] * 0.9, exit=True)
             placing().place(request["loop"], base=True)
-            {"bio": use_own_session_objects, "native": use_native_tasks}.get(request["mark"], lambda: None)()
+            {"bio": use_own_session_objects, "native": use_native_tasks, "accelerated": accelerate}.get(
+                request["mark"], lambda: None
+            )()
             run_class(out, request["module"], request["class"], request["tests"])
             faulthandler.cancel_dump_traceback_later()
 
@@ -74,6 +77,15 @@ def use_native_tasks() -> None:
     asyncio.tasks._CTask = tepal.Task  # type: ignore[attr-defined]
     asyncio.futures._CFuture = tepal.Future  # type: ignore[attr-defined]
 
+
+def accelerate() -> None:
+    """Let the tests of asyncio's primitives run on tepal's."""
+    import tepal
+
+    contexts.enter_context(tepal.accelerated())
+
+
+contexts = contextlib.ExitStack()
 
 # --- what is there -------------------------------------------------------------------------------------------------
 

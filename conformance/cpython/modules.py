@@ -1,7 +1,8 @@
 """Which of CPython's asyncio test modules are run, the longest first so that two jobs end together.
 
 Some modules are run a second time, under a name with a mark: those that speak TLS with the engine that goes through Python's own
-session objects (`+bio`), those that test the classes of tasks and futures with ours in the place of the interpreter's (`+native`).
+session objects (`+bio`), those that test the classes of tasks and futures with ours in the place of the interpreter's (`+native`),
+and those of asyncio's primitives with `tepal.accelerated()` (`+accelerated`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,15 @@ MODULES = [
 TLS_MODULES = ["test_ssl", "test_sslproto", "test_streams", "test_events", "test_sendfile"]
 
 NATIVE_MODULES = ["test_tasks", "test_futures"]
+ACCELERATED_MODULES = [
+    "test_locks",
+    "test_queues",
+    "test_timeouts",
+    "test_waitfor",
+    "test_taskgroups",
+    "test_runners",
+    "test_streams",
+]
 LOOPLESS = ["test_futures"]
 """Modules that make no loop of any kind: they are of interest only with classes of ours."""
 
@@ -45,6 +55,9 @@ ENGINES = ("both", "default", "bio")
 
 BIO = "bio"
 NATIVE = "native"
+ACCELERATED = "accelerated"
+OURS = (NATIVE, ACCELERATED)
+"""Marks of runs that make no sense on another loop."""
 
 
 def runs(modules: list[str], engine: str, *, native: bool = True) -> list[str]:
@@ -59,6 +72,8 @@ def runs(modules: list[str], engine: str, *, native: bool = True) -> list[str]:
             marked.append(f"{module}+{BIO}")
         if native and module in NATIVE_MODULES:
             marked.append(f"{module}+{NATIVE}")
+        if native and module in ACCELERATED_MODULES:
+            marked.append(f"{module}+{ACCELERATED}")
     return marked
 
 

@@ -128,7 +128,7 @@ class ModuleRun:
         plan = self.plan
         source = cpython(self.name)
         # On asyncio's loop, for comparison, a test of the classes is run on asyncio's own.
-        mark = "" if loop == "asyncio" and self.mark == modules.NATIVE else self.mark
+        mark = "" if loop == "asyncio" and self.mark in modules.OURS else self.mark
         return run_class(self.report.interpreter, loop or plan.loop, source, title, tests, plan.limit, mark=mark)
 
     def compare(self, title: str, asked: list[str], failed: list[Outcome]) -> None:

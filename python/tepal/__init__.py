@@ -5,34 +5,108 @@ An event loop for asyncio programs, written in Rust. Importing it changes nothin
 - ``tepal.run(main())`` runs a program on it,
 - ``asyncio.run(main(), loop_factory=tepal.new_event_loop)`` does so with asyncio's own runner (Python 3.12+),
 - ``tepal run app.py`` runs an unchanged program on it.
+
+asyncio's primitives are here, too, native: ``from tepal import Queue, Lock, timeout``.
 """
 
+from ._accelerate import accelerated as accelerated
 from ._install import install as install
 from ._loop import EventLoop as EventLoop
 from ._loop import new_event_loop as new_event_loop
 from ._run import Runner as Runner
 from ._run import run as run
 from ._server import Server as Server
+from ._sync import Barrier as Barrier
+from ._sync import BarrierStatistics as BarrierStatistics
+from ._sync import BoundedSemaphore as BoundedSemaphore
+from ._sync import Condition as Condition
+from ._sync import ConditionStatistics as ConditionStatistics
+from ._sync import Event as Event
+from ._sync import EventStatistics as EventStatistics
+from ._sync import LifoQueue as LifoQueue
+from ._sync import Lock as Lock
+from ._sync import LockStatistics as LockStatistics
+from ._sync import PriorityQueue as PriorityQueue
+from ._sync import Queue as Queue
+from ._sync import QueueEmpty as QueueEmpty
+from ._sync import QueueFull as QueueFull
+from ._sync import QueueShutDown as QueueShutDown
+from ._sync import QueueStatistics as QueueStatistics
+from ._sync import Semaphore as Semaphore
+from ._sync import SemaphoreStatistics as SemaphoreStatistics
 from ._tepal import Future as Future
 from ._tepal import Handle as Handle
 from ._tepal import Task as Task
+from ._tepal import Timeout as Timeout
 from ._tepal import TimerHandle as TimerHandle
 from ._tepal import __version__ as __version__
+from ._tepal import timeout_at as timeout_at
+from ._waiting import sleep as sleep
+from ._waiting import timeout as timeout
+from ._waiting import wait_for as wait_for
 
 __all__ = [
+    "Barrier",
+    "BarrierStatistics",
+    "BoundedSemaphore",
+    "Condition",
+    "ConditionStatistics",
+    "Event",
     "EventLoop",
+    "EventStatistics",
     "Future",
     "Handle",
+    "LifoQueue",
+    "Lock",
+    "LockStatistics",
+    "PriorityQueue",
+    "Queue",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueShutDown",
+    "QueueStatistics",
     "Runner",
+    "Semaphore",
+    "SemaphoreStatistics",
     "Server",
     "Task",
+    "Timeout",
     "TimerHandle",
+    "accelerated",
     "install",
     "new_event_loop",
     "run",
+    "sleep",
+    "timeout",
+    "timeout_at",
+    "wait_for",
 ]
 
-for _public in (EventLoop, Runner, Server, install, new_event_loop, run):
+for _public in (
+    Barrier,
+    BarrierStatistics,
+    BoundedSemaphore,
+    Condition,
+    ConditionStatistics,
+    Event,
+    EventLoop,
+    EventStatistics,
+    LifoQueue,
+    Lock,
+    LockStatistics,
+    PriorityQueue,
+    Queue,
+    QueueStatistics,
+    Runner,
+    Semaphore,
+    SemaphoreStatistics,
+    Server,
+    accelerated,
+    install,
+    new_event_loop,
+    run,
+    wait_for,
+):
     # A public thing prints its public address.
     _public.__module__ = "tepal"
 del _public

@@ -32,6 +32,7 @@ examples:
   tepal run app.py --port 8000
   tepal run -m uvicorn app:app --workers 2
   tepal run --debug -m pytest tests
+  tepal run --accelerate app.py
 """
 
 
@@ -84,13 +85,18 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="run an asyncio program on tepal",
-        usage="tepal run [--debug] (script.py | -m module) [args ...]",
+        usage="tepal run [--debug] [--accelerate] (script.py | -m module) [args ...]",
         description=RUN_DESCRIPTION,
         epilog=RUN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     run.add_argument("--debug", action="store_true", help="turn on asyncio's debug mode, as PYTHONASYNCIODEBUG=1 does")
+    run.add_argument(
+        "--accelerate",
+        action="store_true",
+        help="give the program tepal's queues, locks and timeouts in the place of asyncio's",
+    )
     run.set_defaults(fail=run.error)
 
     commands.add_parser(
@@ -127,7 +133,7 @@ def _run(options: argparse.Namespace, program: Sequence[str]) -> None:
             _fail(options, "--debug speaks to asyncio through PYTHONASYNCIODEBUG, which python -E and -I ignore")
         # asyncio looks here whenever it makes a loop, and so do the processes that the program starts.
         os.environ["PYTHONASYNCIODEBUG"] = "1"
-    take_over()
+    take_over(accelerate=options.accelerate)
     if is_module:
         run_module(name, args)
     else:

@@ -11,15 +11,19 @@ import asyncio
 import sys
 import warnings
 
+from ._accelerate import accelerate as replace_primitives
 from ._loop import new_event_loop
 
 
-def install() -> None:
+def install(*, accelerate: bool = False) -> None:
     """Make tepal's loop the one that asyncio's event loop policy gives.
 
     From here on `asyncio.run()`, `asyncio.Runner()`, `asyncio.new_event_loop()` and, where Python still makes a loop on
     the way, `asyncio.get_event_loop()` give a tepal loop in every thread of this process. Loops that exist stay what
     they are. Calling it again changes nothing. Not a checkpoint.
+
+    Args:
+        accelerate: Put tepal's primitives into asyncio's namespaces as well, as `accelerated` does, for good.
 
     Prefer `loop_factory=tepal.new_event_loop`, which says it where the loop is made, or `tepal run`.
 
@@ -46,3 +50,5 @@ def install() -> None:
         EventLoopPolicy.__module__ = "tepal"
         EventLoopPolicy.__qualname__ = "EventLoopPolicy"
         asyncio.set_event_loop_policy(EventLoopPolicy())
+    if accelerate:
+        replace_primitives()

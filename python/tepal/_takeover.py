@@ -17,10 +17,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from ._accelerate import accelerate as replace_primitives
 from ._install import install
 from ._loop import EventLoop, new_event_loop
 
@@ -29,8 +31,14 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
 
 
-def take_over() -> None:
-    """Make tepal's the default loop of this process in every place a program may take it from. Not a checkpoint."""
+def take_over(*, accelerate: bool = False) -> None:
+    """Make tepal's the default loop of this process in every place a program may take it from. Not a checkpoint.
+
+    Args:
+        accelerate: Put tepal's primitives into asyncio's namespaces, too.
+    """
+    if accelerate:
+        replace_primitives()
     if sys.version_info < (3, 16):
         install()
     else:
@@ -38,7 +46,12 @@ def take_over() -> None:
         _replace(asyncio, "new_event_loop", new_event_loop)
     if sys.version_info >= (3, 13):
         _replace(asyncio, "EventLoop", EventLoop)
-    _after_import({"uvicorn.config": _leave_uvicorns_loop_to_asyncio, "multiprocessing.spawn": _travel_with_spawned})
+    _after_import(
+        {
+            "uvicorn.config": _leave_uvicorns_loop_to_asyncio,
+            "multiprocessing.spawn": partial(_travel_with_spawned, accelerate),
+        }
+    )
 
 
 def _replace(module: ModuleType, name: str, value: object) -> None:
@@ -53,11 +66,11 @@ def _leave_uvicorns_loop_to_asyncio(config: ModuleType) -> None:
             choices["auto"] = choices["asyncio"] = choices["none"]
 
 
-def _travel_with_spawned(spawn: ModuleType) -> None:
+def _travel_with_spawned(accelerate: bool, spawn: ModuleType) -> None:
     prepare: Callable[[str], dict[str, object]] = spawn.get_preparation_data
 
     def get_preparation_data(name: str) -> dict[str, object]:
-        return {**prepare(name), "tepal": _Traveller()}
+        return {**prepare(name), "tepal": _Traveller(accelerate)}
 
     _replace(spawn, "get_preparation_data", get_preparation_data)
 
@@ -65,8 +78,11 @@ def _travel_with_spawned(spawn: ModuleType) -> None:
 class _Traveller:
     """Takes over the process in which it is unpickled; a spawned process ignores keys it does not know."""
 
+    def __init__(self, accelerate: bool) -> None:
+        self._accelerate = accelerate
+
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return (take_over, ())
+        return (partial(take_over, accelerate=self._accelerate), ())
 
 
 def _after_import(patches: dict[str, Callable[[ModuleType], None]]) -> None:

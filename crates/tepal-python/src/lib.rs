@@ -14,6 +14,7 @@ mod process;
 mod protocols;
 mod raw;
 mod stream;
+mod sync;
 mod tls;
 
 use pyo3::prelude::*;
@@ -31,6 +32,7 @@ fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
     raw::handle::register(module)?;
     raw::future::register(module)?;
     raw::task::register(module)?;
+    sync::register(module)?;
     stream::register(module)?;
     tls::register(module)?;
     datagram::register(module)?;

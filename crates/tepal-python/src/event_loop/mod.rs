@@ -8,11 +8,13 @@
 mod datagrams;
 mod pipes;
 mod run;
+mod running;
 mod serve;
 mod sockets;
 mod watch;
 
 pub(crate) use run::Driver;
+pub(crate) use running::running;
 pub(crate) use sockets::{initialized, receive_into};
 pub(crate) use watch::{Side, Source};
 
@@ -42,6 +44,10 @@ pub(crate) enum Job {
     Handle(Py<PyAny>),
     /// A step of one of our tasks.
     Task(Py<PyAny>),
+    /// The time of a future of ours has come: it ends with None, unless it has ended.
+    Expire(Py<PyAny>),
+    /// The time of a `timeout()` has come.
+    Timeout(Py<PyAny>),
     /// Something for a stream transport to do.
     Stream(Py<PyAny>, StreamJob),
     /// The next thing that a pipe transport has to do; the pipe knows what (so that a job stays two words).
@@ -213,6 +219,10 @@ impl Loop {
     pub(crate) fn add_dirty(&self, py: Python<'_>, transport: Dirty) {
         self.state.with(py, |state| state.dirty.push(transport));
         self.has_dirty.store(true, Relaxed);
+    }
+
+    pub(crate) fn clock_resolution(&self) -> f64 {
+        self.clock_resolution
     }
 
     /// Whether `time` or `call_at` was replaced, so that delays go through the instance.
@@ -586,6 +596,8 @@ impl Loop {
                 match job {
                     Job::Handle(object)
                     | Job::Task(object)
+                    | Job::Expire(object)
+                    | Job::Timeout(object)
                     | Job::Stream(object, _)
                     | Job::Pipe(object)
                     | Job::DatagramsBegin(object)

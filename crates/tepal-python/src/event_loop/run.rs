@@ -1,14 +1,17 @@
 //! The driver: asks the core what to do, lets the ground wait, runs the jobs.
 
+use super::running::Running;
 use super::{Dirty, Job, Loop, WAKER};
 use crate::datagram;
 use crate::errors;
 use crate::pipe;
 use crate::raw::context::Entered;
+use crate::raw::future::{FutureRef, Status};
 use crate::raw::handle::{self, Outcome};
 use crate::raw::stop_iteration;
 use crate::raw::task::{self, Current};
 use crate::stream;
+use crate::sync;
 use crate::tls;
 use pyo3::prelude::*;
 use pyo3::{PyResult, Python, ffi};
@@ -31,6 +34,7 @@ pub(crate) struct Driver<'a, 'py> {
     pub(crate) scratch: ReadBuffer,
     events: Events,
     outer_in_job: bool,
+    _running: Running,
 }
 
 impl<'a, 'py> Driver<'a, 'py> {
@@ -51,6 +55,7 @@ impl<'a, 'py> Driver<'a, 'py> {
             scratch,
             events: Events::new(),
             outer_in_job: event_loop.get().in_job.load(Relaxed),
+            _running: Running::enter(event_loop),
         }
     }
 
@@ -281,6 +286,8 @@ impl<'a, 'py> Driver<'a, 'py> {
         match job {
             Job::Handle(handle) => self.run_handle(handle),
             Job::Task(task) => self.run_task(task),
+            Job::Expire(future) => expire(&future.into_bound(self.py)),
+            Job::Timeout(timeout) => sync::expire(&timeout.into_bound(self.py)),
             Job::Stream(object, job) => stream::run_job(self, object, job),
             Job::Pipe(object) => pipe::run_job(self, object),
             Job::Accept(token) => self.event_loop.get().accept(self, token),
@@ -349,6 +356,16 @@ impl<'a, 'py> Driver<'a, 'py> {
             });
         }
         outcome
+    }
+}
+
+/// Ends a future whose time has come.
+fn expire(future: &Bound<'_, PyAny>) -> PyResult<()> {
+    match FutureRef::exact(future) {
+        Some(future) if future.status() == Status::Pending => {
+            future.set_result(future.py().None().into_bound(future.py()))
+        }
+        _ => Ok(()),
     }
 }
 

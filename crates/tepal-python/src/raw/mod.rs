@@ -12,6 +12,7 @@
 pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod context;
+pub(crate) mod coroutine;
 pub(crate) mod future;
 pub(crate) mod handle;
 pub(crate) mod loop_methods;

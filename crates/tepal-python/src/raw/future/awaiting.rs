@@ -184,7 +184,7 @@ fn warn_of_signature(py: Python<'_>) -> PyResult<()> {
 /// # Errors
 ///
 /// TypeError for what cannot be thrown.
-fn thrown(arguments: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
+pub(crate) fn thrown(arguments: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
     if arguments.is_empty() || arguments.len() > 3 {
         return Err(PyTypeError::new_err(format!(
             "throw expected 1 to 3 arguments, got {}",

@@ -440,7 +440,7 @@ pub(crate) const fn attribute(
     }
 }
 
-const NO_ATTRIBUTE: ffi::PyGetSetDef = ffi::PyGetSetDef {
+pub(crate) const NO_ATTRIBUTE: ffi::PyGetSetDef = ffi::PyGetSetDef {
     name: std::ptr::null(),
     get: None,
     set: None,

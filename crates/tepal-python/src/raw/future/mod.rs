@@ -21,9 +21,12 @@ mod memory;
 mod methods;
 mod outcome;
 
+pub(crate) use awaiting::thrown;
 pub(crate) use callbacks::{Callback, call_soon_by_name};
 pub(crate) use memory::{Body, FreeList, allocate};
-pub(crate) use methods::{attribute, attributes, await_slots, entries, message, set_attribute};
+pub(crate) use methods::{
+    NO_ATTRIBUTE, attribute, attributes, await_slots, entries, message, set_attribute,
+};
 pub(crate) use outcome::{Outcome, invalid_state, is_cancelled_error};
 
 use callbacks::{Callbacks, call_soon};
@@ -312,6 +315,17 @@ pub(crate) fn new(event_loop: &Bound<'_, Loop>) -> PyResult<Object> {
         return Ok(future.into_ptr());
     }
     Ok(object)
+}
+
+/// As [`new`].
+///
+/// # Errors
+///
+/// As [`new`].
+#[inline]
+pub(crate) fn new_bound<'py>(event_loop: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: a new strong reference.
+    Ok(unsafe { Bound::from_owned_ptr(event_loop.py(), new(event_loop)?) })
 }
 
 /// Makes one of our types over its base in `_asyncio`, and puts it into the module.

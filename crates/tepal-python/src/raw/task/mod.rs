@@ -19,7 +19,7 @@ mod step;
 mod wakeup;
 
 pub(crate) use methods::register;
-pub(crate) use registry::Current;
+pub(crate) use registry::{Current, current};
 pub(crate) use step::run;
 pub(crate) use wakeup::wakeup;
 
@@ -279,6 +279,48 @@ fn cancel_awaited<'py>(
     keywords.set_item(pyo3::intern!(py, "msg"), message)?;
     let cancelled = awaited.call_method(pyo3::intern!(py, "cancel"), (), Some(&keywords))?;
     cancelled.is_truthy()
+}
+
+/// Requests a task's cancellation, of whatever kind it is.
+///
+/// # Errors
+///
+/// What a foreign `cancel` raises.
+pub(crate) fn request_cancel(task: &Bound<'_, PyAny>) -> PyResult<()> {
+    match TaskRef::exact(task) {
+        Some(task) => task.cancel(None).map(drop),
+        None => task
+            .call_method0(pyo3::intern!(task.py(), "cancel"))
+            .map(drop),
+    }
+}
+
+/// How many requests for its cancellation stand, for a task of whatever kind.
+///
+/// # Errors
+///
+/// What a foreign `cancelling` raises.
+pub(crate) fn requests(task: &Bound<'_, PyAny>) -> PyResult<u32> {
+    match TaskRef::exact(task) {
+        Some(task) => Ok(task.with(|state| state.cancellation.requests())),
+        None => task
+            .call_method0(pyo3::intern!(task.py(), "cancelling"))?
+            .extract(),
+    }
+}
+
+/// Takes one request back; how many are left.
+///
+/// # Errors
+///
+/// What a foreign `uncancel` raises.
+pub(crate) fn withdraw(task: &Bound<'_, PyAny>) -> PyResult<u32> {
+    match TaskRef::exact(task) {
+        Some(task) => Ok(task.with(|state| state.cancellation.withdraw(cfg!(Py_3_13)))),
+        None => task
+            .call_method0(pyo3::intern!(task.py(), "uncancel"))?
+            .extract(),
+    }
 }
 
 /// The context that a task runs in.

@@ -10,9 +10,11 @@
 
 use super::{Kept, TaskRef};
 use crate::event_loop::Loop;
+use crate::raw::Object;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::{PyResult, Python};
+use std::cell::Cell;
 use std::ptr::null_mut;
 
 /// A function of `_asyncio`.
@@ -141,11 +143,56 @@ pub(super) fn leave(task: TaskRef<'_, '_>) -> PyResult<()> {
         .map(drop)
 }
 
+thread_local! {
+    /// The task of ours that runs in this thread, borrowed from whoever steps it; null when none does.
+    static RUNNING: Cell<Object> = const { Cell::new(null_mut()) };
+}
+
+/// The task that runs in this thread, of whatever kind.
+///
+/// # Errors
+///
+/// RuntimeError when no loop runs.
+#[inline]
+pub(crate) fn current(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let running = RUNNING.get();
+    if !running.is_null() {
+        // SAFETY: whoever steps it holds it, and says so when it does not any more.
+        return Ok(Some(unsafe { Bound::from_borrowed_ptr(py, running) }));
+    }
+    static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let found = CURRENT
+        .import(py, "asyncio.tasks", "current_task")?
+        .call0()?;
+    Ok(Some(found).filter(|found| !found.is_none()))
+}
+
+/// A task of ours is stepped in this thread, until this is dropped.
+pub(super) struct Stepping {
+    outer: Object,
+}
+
+impl Stepping {
+    #[inline]
+    pub(super) fn enter(task: &Bound<'_, PyAny>) -> Self {
+        Self {
+            outer: RUNNING.replace(task.as_ptr()),
+        }
+    }
+}
+
+impl Drop for Stepping {
+    #[inline]
+    fn drop(&mut self) {
+        RUNNING.set(self.outer);
+    }
+}
+
 /// What the driver told asyncio last: the task that runs, or that none does.
 ///
 /// The pointer is borrowed from asyncio, which holds its current task, so it can be compared but is never followed.
 pub(crate) struct Current {
-    task: crate::raw::Object,
+    task: Object,
 }
 
 impl Current {

@@ -122,10 +122,12 @@ fn step<'py>(task: TaskRef<'_, 'py>, exception: Option<Bound<'py, PyAny>>) -> Py
         None if due => Some(task.future.make_cancelled_error()?),
         as_it_is => as_it_is,
     };
+    let stepping = registry::Stepping::enter(task.object());
     let did = match exception {
         None => send(&coro),
         Some(exception) => throw(&coro, &exception),
     };
+    drop(stepping);
     match did {
         Did::Yielded(awaited) => pause(task, awaited),
         Did::Returned(value) => {

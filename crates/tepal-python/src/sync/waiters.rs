@@ -1,0 +1,172 @@
+//! Who waits at a primitive, and on which loop.
+
+use crate::event_loop::{self, Loop};
+use crate::owned::Owned;
+use crate::raw::Object;
+use crate::raw::future::{self, FutureRef, Status};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use std::collections::VecDeque;
+use std::ffi::c_int;
+
+/// The futures of those who wait, first come, first served. A future stays until its waiter takes it out.
+pub(crate) struct Waiters(VecDeque<Py<PyAny>>);
+
+impl Waiters {
+    pub(crate) const fn new() -> Self {
+        Self(VecDeque::new())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn push(&mut self, future: &Bound<'_, PyAny>) {
+        self.0.push_back(future.clone().unbind());
+    }
+
+    /// Takes a future out.
+    #[must_use]
+    pub(crate) fn remove(&mut self, future: &Py<PyAny>) -> Option<Py<PyAny>> {
+        let place = self.0.iter().position(|one| one.is(future))?;
+        self.0.remove(place)
+    }
+
+    /// Takes the first out.
+    #[must_use]
+    pub(crate) fn pop(&mut self) -> Option<Py<PyAny>> {
+        self.0.pop_front()
+    }
+
+    /// Everybody, in order.
+    pub(crate) fn all(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.0.iter().map(|future| future.clone_ref(py)).collect()
+    }
+
+    /// The first.
+    pub(crate) fn first(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.0.front().map(|future| future.clone_ref(py))
+    }
+
+    /// Whether nobody waits who could still be woken.
+    pub(crate) fn all_cancelled(&self, py: Python<'_>) -> bool {
+        self.0.iter().all(|future| {
+            FutureRef::exact(future.bind(py))
+                .is_some_and(|future| future.status() == Status::Cancelled)
+        })
+    }
+
+    pub(crate) fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0.iter().try_for_each(|future| visit.call(future))
+    }
+}
+
+/// Ends a waiter's wait, unless it has ended.
+///
+/// # Errors
+///
+/// What the loop's `call_soon` raises.
+pub(crate) fn wake(py: Python<'_>, future: &Py<PyAny>, value: bool) -> PyResult<bool> {
+    let Some(future) = FutureRef::exact(future.bind(py)) else {
+        return Ok(false);
+    };
+    if future.status() != Status::Pending {
+        return Ok(false);
+    }
+    let value = if value {
+        pyo3::types::PyBool::new(py, true).to_owned().into_any()
+    } else {
+        py.None().into_bound(py)
+    };
+    future.set_result(value)?;
+    Ok(true)
+}
+
+/// How a wait ended: with an exception that was thrown, or with what the future says.
+///
+/// # Errors
+///
+/// That exception; RuntimeError when it has not ended, and somebody else than a task resumed the coroutine.
+#[inline]
+pub(crate) fn woken(py: Python<'_>, future: &Py<PyAny>, thrown: Option<PyErr>) -> PyResult<()> {
+    if let Some(thrown) = thrown {
+        return Err(thrown);
+    }
+    match FutureRef::exact(future.bind(py)) {
+        Some(future) if future.status() != Status::Pending => future.result().map(drop),
+        _ => Err(PyRuntimeError::new_err("await wasn't used with future")),
+    }
+}
+
+/// Shows a routine's future, and its primitive.
+pub(crate) fn show(held: &[Option<&Py<PyAny>>], see: &mut dyn FnMut(Object) -> c_int) -> c_int {
+    crate::raw::native_state::show_all(held.iter().copied().flatten(), see)
+}
+
+/// The loop at which a primitive was first waited at: it stays with that.
+pub(crate) struct LoopBound(Owned<Option<Py<PyAny>>>);
+
+impl LoopBound {
+    pub(crate) const fn new() -> Self {
+        Self(Owned::new(None))
+    }
+
+    /// A future of the running loop, which is the one of all who waited before.
+    ///
+    /// # Errors
+    ///
+    /// RuntimeError when no loop runs, or one that is not tepal's, or another than before.
+    pub(crate) fn create_future<'py>(
+        &self,
+        primitive: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = primitive.py();
+        let running = event_loop::running(py)?;
+        let same = self.0.with(py, |bound| match bound {
+            Some(bound) => bound.is(&running),
+            None => {
+                *bound = Some(running.clone().into_any().unbind());
+                true
+            }
+        });
+        if !same {
+            let shown = primitive.repr()?;
+            let message = format!("{shown} is bound to a different event loop");
+            return Err(PyRuntimeError::new_err(message));
+        }
+        new_future(&running)
+    }
+
+    /// The loop, or None.
+    pub(crate) fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.0
+            .with(py, |bound| bound.as_ref().map(|bound| bound.clone_ref(py)))
+    }
+
+    pub(crate) fn set(&self, py: Python<'_>, event_loop: Option<Py<PyAny>>) {
+        let old = self
+            .0
+            .with(py, |bound| std::mem::replace(bound, event_loop));
+        drop(old);
+    }
+
+    pub(crate) fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0
+            .try_with(|bound| visit.call(&*bound))
+            .unwrap_or(Ok(()))
+    }
+
+    pub(crate) fn clear(&self) {
+        crate::raw::attached(|py| drop(self.0.with(py, Option::take)));
+    }
+}
+
+/// A future of a loop of ours.
+///
+/// # Errors
+///
+/// MemoryError.
+pub(crate) fn new_future<'py>(event_loop: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+    future::new_bound(event_loop)
+}
