@@ -30,6 +30,7 @@ MODULES = [
     "test_context",
     "test_futures",
     "test_futures2",
+    "test_graph",
     "test_pep492",
     "test_free_threading",
     "test_threads",

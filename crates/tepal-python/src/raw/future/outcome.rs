@@ -181,7 +181,11 @@ impl<'py> FutureRef<'_, 'py> {
         function: &Bound<'py, PyAny>,
         given: Option<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
-        let context = context::given_or_current(self.py(), given)?;
+        // On a loop of another kind it is that loop's `call_soon` that knows what a context is.
+        let context = match given {
+            Some(given) if !self.with(|state| state.native) => given,
+            given => context::given_or_current(self.py(), given)?,
+        };
         self.add(Callback::Call {
             function: function.clone().unbind(),
             context: context.unbind(),

@@ -143,6 +143,33 @@ pub(super) fn leave(task: TaskRef<'_, '_>) -> PyResult<()> {
         .map(drop)
 }
 
+/// Tells a future of asyncio's own which task of ours awaits it, for the call graph (3.14 and newer). One of ours knows by itself.
+///
+/// # Errors
+///
+/// What asyncio's function raises.
+pub(super) fn note_wait(awaited: &Bound<'_, PyAny>, task: TaskRef<'_, '_>) -> PyResult<()> {
+    if cfg!(Py_3_14) {
+        static ADD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        function(task.py(), &ADD, "future_add_to_awaited_by")?.call1((awaited, task.object()))?;
+    }
+    Ok(())
+}
+
+/// Undoes [`note_wait`].
+///
+/// # Errors
+///
+/// As that.
+pub(super) fn note_end_of_wait(awaited: &Bound<'_, PyAny>, task: TaskRef<'_, '_>) -> PyResult<()> {
+    if cfg!(Py_3_14) {
+        static DISCARD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        function(task.py(), &DISCARD, "future_discard_from_awaited_by")?
+            .call1((awaited, task.object()))?;
+    }
+    Ok(())
+}
+
 thread_local! {
     /// The task of ours that runs in this thread, borrowed from whoever steps it; null when none does.
     static RUNNING: Cell<Object> = const { Cell::new(null_mut()) };

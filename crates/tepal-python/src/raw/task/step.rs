@@ -38,6 +38,7 @@ pub(crate) fn run(task: &Bound<'_, PyAny>) -> PyResult<()> {
 ///
 /// As [`run`]; RuntimeError when another task runs.
 pub(super) fn wake(task: TaskRef<'_, '_>, future: &Bound<'_, PyAny>) -> PyResult<()> {
+    registry::note_end_of_wait(future, task)?;
     let exception = brought(future)?;
     entered(task, |task| step(task, exception))
 }
@@ -266,6 +267,7 @@ fn pause_on_another<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> 
     if !blocking.is_truthy()? {
         return object_to(task, &awaited, Objection::Yield);
     }
+    registry::note_wait(&awaited, task)?;
     awaited.setattr(name, false)?;
     let keywords = PyDict::new(py);
     keywords.set_item(pyo3::intern!(py, "context"), super::context(task.object())?)?;
