@@ -77,8 +77,11 @@ def test_echo_by_unix_streams(run: Run, tls: Contexts, tmp_path: Path) -> None:
         writer.write((await reader.readline()).upper())
         writer.close()
         await writer.wait_closed()
+        served.set_result(None)
 
     async def main() -> None:
+        nonlocal served
+        served = asyncio.get_running_loop().create_future()
         server = await asyncio.start_unix_server(serve, tmp_path / "socket", ssl=tls.server())
         reader, writer = await asyncio.open_unix_connection(
             tmp_path / "socket", ssl=tls.client(), server_hostname="localhost"
@@ -87,9 +90,11 @@ def test_echo_by_unix_streams(run: Run, tls: Contexts, tmp_path: Path) -> None:
         assert await reader.read() == b"HELLO\n"
         writer.close()
         await writer.wait_closed()
+        await served
         server.close()
         await server.wait_closed()
 
+    served: asyncio.Future[None]
     run(main)
 
 

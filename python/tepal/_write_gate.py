@@ -40,15 +40,25 @@ class WriteGate(asyncio.Protocol):
 
         A checkpoint if the transport is full.
         """
-        if self._full and not self._transport.is_closing():
+        if self._full and self._takes_writes():
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        if self._transport.is_closing():
+        if not self._takes_writes():
             # Also when it was closed while it had too much to send: what is written now would go nowhere.
             raise ConnectionError("Connection closed by peer")
+
+    def _takes_writes(self) -> bool:
+        """Whether what is written has a way to go.
+
+        TLS knows better than `is_closing`: the gate has paused reading, so the peer's end may lie there unread.
+        """
+        if self._transport.is_closing():
+            return False
+        ask = getattr(self._transport, "_takes_writes", None)
+        return ask is None or bool(ask())
 
     def leave(self) -> None:
         """Give the transport its protocol back."""

@@ -118,6 +118,14 @@ plain!(py_protocol_paused, |py, tls| value(
     py,
     with(tls, |_, state| state.flow.is_paused()).unwrap_or(false)
 ));
+// A reader that has paused may still read what came before the peer's end, and until it has, nothing is closing; but what is
+// written goes nowhere.
+plain!(py_takes_writes, |py, tls| value(
+    py,
+    with(tls, |_, state| !state.flags.closed
+        && state.session.takes_writes())
+    .unwrap_or(false)
+));
 with_argument!(py_append_backlog, |py, tls, data| {
     let bytes = data.cast::<PyBytes>()?.clone();
     nothing(py, write::push(tls, Chunk::from(bytes)))
@@ -167,7 +175,7 @@ unsafe extern "C" fn get_ssl_object(object: Object, _closure: *mut c_void) -> Ob
     })
 }
 
-static mut METHODS: [ffi::PyMethodDef; 26] = [
+static mut METHODS: [ffi::PyMethodDef; 27] = [
     method(
         c"write",
         py_write,
@@ -311,6 +319,12 @@ static mut METHODS: [ffi::PyMethodDef; 26] = [
         py_protocol_paused,
         ffi::METH_NOARGS,
         c"Whether pause_writing was called last.",
+    ),
+    method(
+        c"_takes_writes",
+        py_takes_writes,
+        ffi::METH_NOARGS,
+        c"Whether what is written still has a way to go.",
     ),
     method(
         c"_test__append_write_backlog",

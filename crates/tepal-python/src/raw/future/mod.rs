@@ -250,6 +250,12 @@ impl<'a, 'py> FutureRef<'a, 'py> {
     /// RuntimeError when no loop is given and none is current.
     pub(crate) fn begin(&self, event_loop: Option<Bound<'py, PyAny>>) -> PyResult<()> {
         let py = self.py();
+        // From 3.15 on asyncio refuses to begin one anew; before, it let go of what was there.
+        if self.with(|state| state.event_loop.is_some()) && py.version_info() >= (3, 15) {
+            let kind = self.object.get_type().name()?;
+            let message = format!("{kind} object is already initialized");
+            return Err(PyRuntimeError::new_err(message));
+        }
         let event_loop = match event_loop {
             Some(event_loop) => event_loop,
             None => py

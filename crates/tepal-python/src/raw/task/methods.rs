@@ -75,9 +75,9 @@ unsafe extern "C" fn init(object: Object, arguments: Object, keywords: Object) -
         // SAFETY: the slot belongs to our type.
         let task = unsafe { TaskRef::of(object) };
         // The future's part first: what a failed `Task()` leaves behind must have a loop, and not say that it was pending.
+        task.future.begin(event_loop)?;
         let old = task.with(|state| std::mem::replace(state, super::TaskState::empty()));
         drop(old);
-        task.future.begin(event_loop)?;
         let state = making.state()?;
         let old = task.with(|held| std::mem::replace(held, state));
         drop(old);
