@@ -22,7 +22,7 @@ use pyo3::prelude::*;
 /// The native half of the `tepal` package.
 ///
 /// Works without the GIL: all state lies in `Owned`, which locks there, or in atomics (`owned.rs`); free lists exist
-/// only where a GIL guards them (`raw/handle/memory.rs`).
+/// only where a GIL guards them (`raw/free_list.rs`).
 #[pymodule(gil_used = false)]
 fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

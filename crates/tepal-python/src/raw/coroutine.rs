@@ -6,29 +6,21 @@
 //!
 //! There is one for each call, so it has a free list of its own, and the routine lies inside it.
 
-use super::future::{FreeList, FutureRef};
+use super::free_list::FreeList;
+use super::future::{DEPTH, FutureRef};
+use super::iterator::{self, Step};
 use super::method_table::method;
 use super::native_type::{slot, visit};
-use super::{Object, attached, call, enter, enter_hot, fetch, stop_iteration};
+use super::{Object, attached, enter, enter_hot, fetch};
 use crate::owned::Owned;
 use crate::sync::Routine;
-use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 use pyo3::{PyResult, Python, ffi};
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
-
-/// What a routine does next.
-pub(crate) enum Step<'py> {
-    /// It waits for a future of ours.
-    Wait(Bound<'py, PyAny>),
-    /// It lets the others have a turn.
-    Pass,
-    /// It is over.
-    End(Bound<'py, PyAny>),
-}
 
 /// A state machine that a coroutine drives.
 pub(crate) trait Resume {
@@ -60,7 +52,7 @@ struct Body {
 }
 
 static CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
-static FREE: FreeList = FreeList::new();
+static FREE: FreeList = FreeList::new(DEPTH);
 
 /// A coroutine that has not begun (strong).
 ///
@@ -73,10 +65,7 @@ pub(crate) fn new(py: Python<'_>, routine: Routine) -> PyResult<Bound<'_, PyAny>
     // SAFETY: rule 1. What is on the free list is of this type, untracked, its stage dropped; the stage is written before the
     // object is tracked.
     unsafe {
-        let object = match FREE.take() {
-            Some(object) => ffi::PyObject_Init(object, kind),
-            None => ffi::PyObject_GC_New::<ffi::PyObject>(kind),
-        };
+        let object = FREE.allocate(kind);
         if object.is_null() {
             return Err(fetch(py));
         }
@@ -137,13 +126,7 @@ fn advance<'py>(py: Python<'py>, object: Object, thrown: Option<PyErr>) -> PyRes
 }
 
 unsafe extern "C" fn next(object: Object) -> Object {
-    enter_hot(|py| {
-        Ok(match advance(py, object, None)? {
-            Step::Wait(future) => future.into_ptr(),
-            Step::Pass => py.None().into_ptr(),
-            Step::End(value) => stop_iteration::stop_with(value),
-        })
-    })
+    enter_hot(|py| Ok(advance(py, object, None)?.into_next(py)))
 }
 
 unsafe extern "C" fn send_slot(
@@ -151,42 +134,20 @@ unsafe extern "C" fn send_slot(
     _value: Object,
     result: *mut Object,
 ) -> ffi::PySendResult {
-    let mut sent = ffi::PySendResult::PYGEN_ERROR;
-    let object = enter_hot(|py| {
-        let step = advance(py, object, None)?;
-        sent = match &step {
-            Step::End(_) => ffi::PySendResult::PYGEN_RETURN,
-            Step::Wait(_) | Step::Pass => ffi::PySendResult::PYGEN_NEXT,
-        };
-        Ok(match step {
-            Step::Wait(value) | Step::End(value) => value.into_ptr(),
-            Step::Pass => py.None().into_ptr(),
-        })
-    });
-    // SAFETY: C's convention: null with PYGEN_ERROR.
-    unsafe { *result = object };
-    sent
-}
-
-/// What a method answers, who may well look at the exception.
-fn told<'py>(py: Python<'py>, step: Step<'py>) -> PyResult<Object> {
-    match step {
-        Step::Wait(future) => Ok(future.into_ptr()),
-        Step::Pass => Ok(py.None().into_ptr()),
-        Step::End(value) => Err(PyStopIteration::new_err((value.unbind(),))),
-    }
+    // SAFETY: C's calling convention.
+    unsafe { iterator::send_to(result, |py| advance(py, object, None)) }
 }
 
 unsafe extern "C" fn send(object: Object, _value: Object) -> Object {
-    enter(|py| told(py, advance(py, object, None)?))
+    enter(|py| advance(py, object, None)?.into_sent(py))
 }
 
 unsafe extern "C" fn throw(object: Object, arguments: Object) -> Object {
     enter(|py| {
         // SAFETY: METH_VARARGS gives a tuple.
         let arguments = unsafe { Bound::from_borrowed_ptr(py, arguments) };
-        let error = super::future::thrown(&arguments.cast_into::<PyTuple>()?)?;
-        told(py, advance(py, object, Some(error))?)
+        let error = iterator::thrown(&arguments.cast_into::<PyTuple>()?)?;
+        advance(py, object, Some(error))?.into_sent(py)
     })
 }
 
@@ -220,11 +181,6 @@ fn end(py: Python<'_>, object: Object) -> PyResult<()> {
         Err(error) if error.is_instance_of::<pyo3::exceptions::PyGeneratorExit>(py) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-unsafe extern "C" fn itself(object: Object) -> Object {
-    // SAFETY: rule 1.
-    unsafe { ffi::Py_NewRef(object) }
 }
 
 /// The last word: one that nobody awaited says so, one that waits cleans up.
@@ -265,9 +221,7 @@ unsafe extern "C" fn dealloc(object: Object) {
         ffi::PyObject_GC_UnTrack(object.cast());
         attached(|_py| (&raw mut (*object.cast::<Body>()).stage).drop_in_place());
         let kind = ffi::Py_TYPE(object);
-        if ffi::PyObject_GC_IsFinalized(object) != 0 || !FREE.keep(object) {
-            ffi::PyObject_GC_Del(object.cast());
-        }
+        FREE.free_finalizable(object);
         ffi::Py_DECREF(kind.cast());
     }
 }
@@ -354,35 +308,21 @@ static mut ATTRIBUTES: [ffi::PyGetSetDef; 4] = [
 ///
 /// What making a type raises.
 pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
-    let mut slots = [
+    let slots = [
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_finalize, finalize as *mut c_void),
         slot(ffi::Py_tp_traverse, traverse as *mut c_void),
         slot(ffi::Py_tp_clear, clear as *mut c_void),
-        slot(ffi::Py_tp_iter, itself as *mut c_void),
         slot(ffi::Py_tp_iternext, next as *mut c_void),
-        slot(ffi::Py_am_await, itself as *mut c_void),
+        slot(ffi::Py_am_await, iterator::itself as *mut c_void),
         slot(ffi::Py_am_send, send_slot as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
         slot(ffi::Py_tp_methods, (&raw mut METHODS).cast()),
         slot(ffi::Py_tp_getset, (&raw mut ATTRIBUTES).cast()),
-        slot(0, null_mut()),
     ];
-    let mut spec = ffi::PyType_Spec {
-        name: c"tepal._tepal.coroutine".as_ptr(),
-        basicsize: size_of::<Body>() as c_int,
-        itemsize: 0,
-        flags: (ffi::Py_TPFLAGS_DEFAULT
-            | ffi::Py_TPFLAGS_HAVE_GC
-            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
-            | ffi::Py_TPFLAGS_IMMUTABLETYPE) as std::ffi::c_uint,
-        slots: slots.as_mut_ptr(),
-    };
-    // SAFETY: rule 1; the spec outlives the call, which copies it; the tables are static.
-    let class = unsafe { call::owned(py, ffi::PyType_FromSpec(&raw mut spec))? };
-    py.import("collections.abc")?
-        .getattr("Coroutine")?
-        .call_method1("register", (&class,))?;
-    CLASS.store(class.into_ptr().cast(), Relaxed);
+    let name = c"tepal._tepal.coroutine";
+    // SAFETY: the slots' functions take such instances.
+    let class = unsafe { iterator::make_type(py, name, size_of::<Body>(), &slots)? };
+    CLASS.store(class, Relaxed);
     Ok(())
 }

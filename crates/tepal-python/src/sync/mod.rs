@@ -16,7 +16,8 @@ pub(crate) use timeout::expire;
 pub(crate) use waiters::{LoopBound, Waiters, woken};
 
 use crate::raw::Object;
-use crate::raw::coroutine::{Resume, Step};
+use crate::raw::coroutine::Resume;
+use crate::raw::iterator::Step;
 use pyo3::prelude::*;
 use std::ffi::c_int;
 

@@ -54,18 +54,10 @@ pub(crate) unsafe fn allocate<K: Kind>(
     // cleared; any other is zeroed here. `PyType_GenericAlloc` shows the object to the collector before the body is written, but
     // nothing that could start a collection happens in between.
     unsafe {
-        let object = if !exact {
-            ffi::PyType_GenericAlloc(kind, 0)
-        } else if let Some(object) = K::FREE.take() {
-            ffi::PyObject_Init(object, kind)
+        let object = if exact {
+            K::FREE.allocate(kind)
         } else {
-            let object = ffi::PyObject_GC_New::<ffi::PyObject>(kind);
-            if !object.is_null() {
-                let header = size_of::<ffi::PyObject>();
-                let rest = (*kind).tp_basicsize as usize - header;
-                object.cast::<u8>().add(header).write_bytes(0, rest);
-            }
-            object
+            ffi::PyType_GenericAlloc(kind, 0)
         };
         if object.is_null() {
             return Err(fetch(py));
@@ -115,8 +107,9 @@ unsafe extern "C" fn dealloc<K: Kind>(object: Object) {
         ffi::PyObject_ClearWeakRefs(object);
         clear::<K>(object);
         place.drop_in_place();
-        let kept = exact && ffi::PyObject_GC_IsFinalized(object) == 0 && K::FREE.keep(object);
-        if !kept && let Some(free) = (*kind).tp_free {
+        if exact {
+            K::FREE.free_finalizable(object);
+        } else if let Some(free) = (*kind).tp_free {
             free(object.cast());
         }
         ffi::Py_DECREF(kind.cast());
@@ -194,68 +187,3 @@ unsafe extern "C" fn finalize<K: Kind>(object: Object) {
         }
     });
 }
-
-#[cfg(not(Py_GIL_DISABLED))]
-mod freelist {
-    //! Instances that were freed, kept for the next ones: a task's memory is most of what making one costs. Only under a GIL, which
-    //! is the lock of these lists; without one, allocation goes to the interpreter's allocator, which is a thread's own.
-
-    use super::Object;
-    use std::cell::UnsafeCell;
-
-    /// So many of each type are kept, at most half a megabyte.
-    const DEPTH: usize = 1024;
-
-    pub(crate) struct FreeList(UnsafeCell<Vec<Object>>);
-
-    // SAFETY: reached only by `take` and `keep`, whose callers hold the GIL; neither runs Python code.
-    unsafe impl Sync for FreeList {}
-
-    impl FreeList {
-        pub(crate) const fn new() -> Self {
-            Self(UnsafeCell::new(Vec::new()))
-        }
-
-        #[inline]
-        pub(crate) fn take(&self) -> Option<Object> {
-            // SAFETY: see `Sync`.
-            unsafe { (*self.0.get()).pop() }
-        }
-
-        #[inline]
-        pub(crate) fn keep(&self, object: Object) -> bool {
-            // SAFETY: see `Sync`.
-            let objects = unsafe { &mut *self.0.get() };
-            if objects.len() == DEPTH {
-                return false;
-            }
-            objects.push(object);
-            true
-        }
-    }
-}
-
-#[cfg(Py_GIL_DISABLED)]
-mod freelist {
-    //! No free list: there is no lock that would guard one for nothing.
-
-    use super::Object;
-
-    pub(crate) struct FreeList;
-
-    impl FreeList {
-        pub(crate) const fn new() -> Self {
-            Self
-        }
-
-        pub(crate) fn take(&self) -> Option<Object> {
-            None
-        }
-
-        pub(crate) fn keep(&self, _object: Object) -> bool {
-            false
-        }
-    }
-}
-
-pub(crate) use freelist::FreeList;

@@ -21,9 +21,8 @@ mod memory;
 mod methods;
 mod outcome;
 
-pub(crate) use awaiting::thrown;
 pub(crate) use callbacks::{Callback, call_soon_by_name};
-pub(crate) use memory::{Body, FreeList, allocate};
+pub(crate) use memory::{Body, allocate};
 pub(crate) use methods::{
     NO_ATTRIBUTE, attribute, attributes, await_slots, entries, message, set_attribute,
 };
@@ -33,6 +32,7 @@ use callbacks::{Callbacks, call_soon};
 use memory::type_slots;
 
 use super::Object;
+use super::free_list::FreeList;
 use super::native_type::{self, body_offset, slot};
 use crate::event_loop::Loop;
 use crate::owned::Owned;
@@ -141,10 +141,13 @@ pub(crate) trait Kind: 'static {
 
 pub(crate) struct FutureKind;
 
+/// So many futures, tasks, awaits and native coroutines are kept each, at most half a megabyte.
+pub(crate) const DEPTH: usize = 1024;
+
 static CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
 static BASE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
 static OFFSET: AtomicUsize = AtomicUsize::new(0);
-static FREE: FreeList = FreeList::new();
+static FREE: FreeList = FreeList::new(DEPTH);
 
 impl Kind for FutureKind {
     type Body = Owned<FutureState>;

@@ -1,32 +1,33 @@
 //! Where handles come from and go to: the free lists, and what the collector asks.
 
-use super::{CANCELLED, Object, TUPLE, body, clear, release_call};
+use super::{CANCELLED, Object, THREADSAFE, TIMER, TUPLE, body, clear, release_call};
+use crate::raw::free_list::FreeList;
 use crate::raw::native_type::visit;
 use pyo3::ffi;
 use std::ffi::{c_int, c_void};
 use std::ptr::addr_of_mut;
-#[cfg(not(Py_GIL_DISABLED))]
 use std::sync::atomic::Ordering::Relaxed;
+
+/// So many of each type are kept: what another thread schedules while it holds the GIL (5 ms). At most 1.5 MB a
+/// type, and only in a process that had so many at once.
+const DEPTH: usize = 8192;
+
+static FREE: [FreeList; 3] = [const { FreeList::new(DEPTH) }; 3];
+
+/// Which list, by the flags that tell the types apart.
+#[inline]
+fn free_list(state: u8) -> &'static FreeList {
+    match state & (TIMER | THREADSAFE) {
+        TIMER => &FREE[0],
+        THREADSAFE => &FREE[1],
+        _ => &FREE[2],
+    }
+}
 
 #[inline]
 pub(super) fn allocate(kind: *mut ffi::PyTypeObject, state: u8) -> Object {
-    #[cfg(not(Py_GIL_DISABLED))]
-    if let Some(object) = freelist::take(state) {
-        // SAFETY: `dealloc` put an untracked object of this very type there, its body cleared.
-        return unsafe { ffi::PyObject_Init(object, kind) };
-    }
-    #[cfg(Py_GIL_DISABLED)]
-    let _ = state;
-    // SAFETY: rule 1; a new object of `tp_basicsize` bytes, zeroed behind its header.
-    unsafe {
-        let object = ffi::PyObject_GC_New::<ffi::PyObject>(kind);
-        if !object.is_null() {
-            let header = size_of::<ffi::PyObject>();
-            let rest = (*kind).tp_basicsize as usize - header;
-            object.cast::<u8>().add(header).write_bytes(0, rest);
-        }
-        object
-    }
+    // SAFETY: rule 1; `state` and `kind` belong together, and `dealloc` finds the same list.
+    unsafe { free_list(state).allocate(kind) }
 }
 
 pub(super) unsafe extern "C" fn dealloc(handle: Object) {
@@ -37,13 +38,7 @@ pub(super) unsafe extern "C" fn dealloc(handle: Object) {
         ffi::PyObject_ClearWeakRefs(handle);
         clear_body(handle);
         let kind = ffi::Py_TYPE(handle);
-        #[cfg(not(Py_GIL_DISABLED))]
-        let kept = freelist::keep((*body(handle)).state.load(Relaxed), handle);
-        #[cfg(Py_GIL_DISABLED)]
-        let kept = false;
-        if !kept {
-            ffi::PyObject_GC_Del(handle.cast());
-        }
+        free_list((*body(handle)).state.load(Relaxed)).free(handle);
         ffi::Py_DECREF(kind.cast());
     }
 }
@@ -102,53 +97,4 @@ pub(super) unsafe extern "C" fn clear_for_collector(handle: Object) -> c_int {
         release_call(this);
     }
     0
-}
-
-#[cfg(not(Py_GIL_DISABLED))]
-mod freelist {
-    //! Handles that were freed, kept for the next ones: allocation is half of what a `call_soon` costs, and each
-    //! new object brings the next collection nearer (benches: call_soon chain, threadsafe flood, 2026-11). Only
-    //! under a GIL, which is the lock of these lists.
-
-    use super::Object;
-    use crate::raw::handle::{THREADSAFE, TIMER};
-    use std::cell::UnsafeCell;
-
-    /// So many of each type are kept: what another thread schedules while it holds the GIL (5 ms). At most 1.5 MB a
-    /// type, and only in a process that had so many at once.
-    const DEPTH: usize = 8192;
-
-    struct List(UnsafeCell<Vec<Object>>);
-
-    // SAFETY: reached only by `take` and `keep`, whose callers hold the GIL; neither runs Python code.
-    unsafe impl Sync for List {}
-
-    static LISTS: [List; 3] = [const { List(UnsafeCell::new(Vec::new())) }; 3];
-
-    /// Which list, by the flags that tell the types apart.
-    #[inline]
-    fn list(state: u8) -> &'static List {
-        match state & (TIMER | THREADSAFE) {
-            TIMER => &LISTS[0],
-            THREADSAFE => &LISTS[1],
-            _ => &LISTS[2],
-        }
-    }
-
-    #[inline]
-    pub(super) fn take(state: u8) -> Option<Object> {
-        // SAFETY: see `Sync`.
-        unsafe { (*list(state).0.get()).pop() }
-    }
-
-    #[inline]
-    pub(super) fn keep(state: u8, object: Object) -> bool {
-        // SAFETY: see `Sync`.
-        let objects = unsafe { &mut *list(state).0.get() };
-        if objects.len() == DEPTH {
-            return false;
-        }
-        objects.push(object);
-        true
-    }
 }

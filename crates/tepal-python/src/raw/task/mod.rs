@@ -23,7 +23,8 @@ pub(crate) use registry::{Current, current};
 pub(crate) use step::run;
 pub(crate) use wakeup::wakeup;
 
-use super::future::{Body, FreeList, FutureRef, FutureState, Kind, Status, allocate, body};
+use super::free_list::FreeList;
+use super::future::{Body, DEPTH, FutureRef, FutureState, Kind, Status, allocate, body};
 use super::{Object, context};
 use crate::event_loop::{Job, Loop};
 use crate::owned::Owned;
@@ -92,7 +93,7 @@ pub(crate) struct TaskKind;
 static CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
 static BASE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
 static OFFSET: AtomicUsize = AtomicUsize::new(0);
-static FREE: FreeList = FreeList::new();
+static FREE: FreeList = FreeList::new(DEPTH);
 
 impl Kind for TaskKind {
     type Body = TaskBody;
