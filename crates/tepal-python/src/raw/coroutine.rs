@@ -9,7 +9,7 @@
 use super::free_list::FreeList;
 use super::future::{DEPTH, FutureRef};
 use super::iterator::{self, Step};
-use super::method_table::method;
+use super::method_table::{NO_ATTRIBUTE, descriptor, method, value};
 use super::native_type::{slot, visit};
 use super::{Object, attached, enter, enter_hot, fetch};
 use crate::owned::Owned;
@@ -271,7 +271,7 @@ unsafe extern "C" fn is_running(object: Object, _closure: *mut c_void) -> Object
     enter(|py| {
         // SAFETY: a live coroutine of ours.
         let running = unsafe { stage(object) }.with(py, |stage| matches!(stage, Stage::Running));
-        super::method_table::value(py, running)
+        value(py, running)
     })
 }
 
@@ -296,10 +296,10 @@ static mut METHODS: [ffi::PyMethodDef; 4] = [
 ];
 
 static mut ATTRIBUTES: [ffi::PyGetSetDef; 4] = [
-    super::method_table::descriptor(c"__name__", name),
-    super::method_table::descriptor(c"__qualname__", name),
-    super::method_table::descriptor(c"cr_running", is_running),
-    super::future::NO_ATTRIBUTE,
+    descriptor(c"__name__", name),
+    descriptor(c"__qualname__", name),
+    descriptor(c"cr_running", is_running),
+    NO_ATTRIBUTE,
 ];
 
 /// Makes the type.

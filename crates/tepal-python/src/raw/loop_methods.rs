@@ -3,6 +3,7 @@
 //! They are put into `Loop` as ordinary method descriptors, so subclasses override them and instances shadow them.
 
 use super::handle::{self, Purpose};
+use super::method_table::method;
 use super::task::{self, Making};
 use super::{Object, call, context, enter, enter_hot, fetch, future};
 use crate::event_loop::{Job, Loop, from_raw};
@@ -11,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyResult, Python, ffi};
-use std::ffi::{CStr, c_int};
+use std::ffi::CStr;
 use std::ptr::null_mut;
 
 pub(crate) type Arguments = *const Object;
@@ -43,26 +44,8 @@ unsafe fn sort(
     keywords: Object,
 ) -> PyResult<Call> {
     let count = count as usize;
-    let mut context = null_mut();
-    if !keywords.is_null() {
-        // SAFETY: the caller's promise: a tuple of strings, whose values follow the positional arguments.
-        unsafe {
-            let names = Bound::from_borrowed_ptr(py, keywords).cast_into_unchecked::<PyTuple>();
-            for (index, keyword) in names.iter_borrowed().enumerate() {
-                let keyword = keyword.cast::<PyString>()?;
-                if keyword.to_cow()? != "context" {
-                    return Err(PyTypeError::new_err(format!(
-                        "{name}() got an unexpected keyword argument '{}'",
-                        keyword.to_cow()?
-                    )));
-                }
-                let given = *arguments.add(count + index);
-                if given != ffi::Py_None() {
-                    context = given;
-                }
-            }
-        }
-    }
+    // SAFETY: the caller's promise.
+    let context = unsafe { only_keyword(py, name, "context", arguments, count, keywords)? };
     if count < needed.len() {
         return Err(missing(name, &needed[count..]));
     }
@@ -71,6 +54,48 @@ unsafe fn sort(
         count,
         context,
     })
+}
+
+/// The value (borrowed) of the only keyword that a method takes; null when it is not given, or given as None.
+///
+/// # Errors
+///
+/// TypeError for another keyword.
+///
+/// # Safety
+///
+/// The pointers are what C passes to a METH_FASTCALL | METH_KEYWORDS function, `count` of them by position.
+#[inline]
+pub(crate) unsafe fn only_keyword(
+    py: Python<'_>,
+    method: &str,
+    wanted: &str,
+    arguments: Arguments,
+    count: usize,
+    keywords: Object,
+) -> PyResult<Object> {
+    let mut found = null_mut();
+    if keywords.is_null() {
+        return Ok(found);
+    }
+    // SAFETY: the caller's promise: a tuple of strings, whose values follow the positional arguments.
+    unsafe {
+        let names = Bound::from_borrowed_ptr(py, keywords).cast_into_unchecked::<PyTuple>();
+        for (index, keyword) in names.iter_borrowed().enumerate() {
+            let keyword = keyword.cast::<PyString>()?;
+            if keyword.to_cow()? != wanted {
+                return Err(PyTypeError::new_err(format!(
+                    "{method}() got an unexpected keyword argument '{}'",
+                    keyword.to_cow()?
+                )));
+            }
+            let given = *arguments.add(count + index);
+            if given != ffi::Py_None() {
+                found = given;
+            }
+        }
+    }
+    Ok(found)
 }
 
 #[cold]
@@ -317,7 +342,7 @@ unsafe extern "C" fn create_future(slf: Object, _unused: Object) -> Object {
         // SAFETY: the method belongs to `Loop`.
         let event_loop = unsafe { from_raw(py, &slf) };
         let Some(class) = replaced(py, Module::Futures)? else {
-            return future::new(event_loop);
+            return future::new(event_loop).map(Bound::into_ptr);
         };
         let keywords = PyDict::new(py);
         keywords.set_item(pyo3::intern!(py, "loop"), event_loop)?;
@@ -489,22 +514,6 @@ pub(crate) const fn fast(
     }
 }
 
-const fn plain(
-    name: &'static CStr,
-    function: ffi::PyCFunction,
-    flags: c_int,
-    doc: &'static CStr,
-) -> ffi::PyMethodDef {
-    ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunction: function,
-        },
-        ml_flags: flags,
-        ml_doc: doc.as_ptr(),
-    }
-}
-
 static mut METHODS: [ffi::PyMethodDef; 7] = [
     fast(
         c"call_soon",
@@ -531,13 +540,13 @@ static mut METHODS: [ffi::PyMethodDef; 7] = [
         create_task,
         c"create_task($self, coro, *, name=None, context=None, eager_start=False)\n--\n\nRun a coroutine in a task.",
     ),
-    plain(
+    method(
         c"create_future",
         create_future,
         ffi::METH_NOARGS,
         c"create_future($self)\n--\n\nA future of this loop.",
     ),
-    plain(
+    method(
         c"time",
         time,
         ffi::METH_NOARGS,

@@ -77,13 +77,31 @@ pub(crate) const fn method(
     }
 }
 
-/// One read-only attribute of a table of them.
-pub(crate) const fn descriptor(name: &'static CStr, get: ffi::getter) -> ffi::PyGetSetDef {
+/// One attribute of a table of them.
+pub(crate) const fn attribute(
+    name: &'static CStr,
+    get: ffi::getter,
+    set: Option<ffi::setter>,
+) -> ffi::PyGetSetDef {
     ffi::PyGetSetDef {
         name: name.as_ptr(),
         get: Some(get),
-        set: None,
+        set,
         doc: std::ptr::null(),
         closure: null_mut(),
     }
 }
+
+/// One read-only attribute of a table of them.
+pub(crate) const fn descriptor(name: &'static CStr, get: ffi::getter) -> ffi::PyGetSetDef {
+    attribute(name, get, None)
+}
+
+/// The end of a table of attributes.
+pub(crate) const NO_ATTRIBUTE: ffi::PyGetSetDef = ffi::PyGetSetDef {
+    name: std::ptr::null(),
+    get: None,
+    set: None,
+    doc: std::ptr::null(),
+    closure: null_mut(),
+};

@@ -1,11 +1,11 @@
 //! `sleep()`.
 
 use super::Routine;
-use super::waiters::{new_future, show, woken};
+use super::waiters::{show, woken};
 use crate::event_loop::{self, Job, Loop};
-use crate::raw::Object;
 use crate::raw::coroutine::{self, Resume};
 use crate::raw::iterator::Step;
+use crate::raw::{Object, future};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::ffi::c_int;
@@ -80,7 +80,7 @@ impl Resume for Sleep {
             return Ok(Step::Pass);
         }
         let running = event_loop::running(py)?;
-        let future = new_future(&running)?;
+        let future = future::new(&running)?;
         let when = Loop::now(&running)? + seconds;
         let job = Job::Expire(future.clone().unbind());
         let key = running

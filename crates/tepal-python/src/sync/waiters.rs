@@ -1,6 +1,6 @@
 //! Who waits at a primitive, and on which loop.
 
-use crate::event_loop::{self, Loop};
+use crate::event_loop;
 use crate::owned::Owned;
 use crate::raw::Object;
 use crate::raw::future::{self, FutureRef, Status};
@@ -135,7 +135,7 @@ impl LoopBound {
             let message = format!("{shown} is bound to a different event loop");
             return Err(PyRuntimeError::new_err(message));
         }
-        new_future(&running)
+        future::new(&running)
     }
 
     /// The loop, or None.
@@ -160,13 +160,4 @@ impl LoopBound {
     pub(crate) fn clear(&self) {
         crate::raw::attached(|py| drop(self.0.with(py, Option::take)));
     }
-}
-
-/// A future of a loop of ours.
-///
-/// # Errors
-///
-/// MemoryError.
-pub(crate) fn new_future<'py>(event_loop: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-    future::new_bound(event_loop)
 }

@@ -1,16 +1,15 @@
 //! Futures as Python sees them: the tables that both types share, and what is `Future`'s alone.
 
 use super::{FutureKind, FutureRef, Kind, Status, awaiting};
-use crate::raw::loop_methods::{Arguments, fast};
-use crate::raw::method_table::{method, nothing, value};
+use crate::raw::loop_methods::{Arguments, fast, only_keyword};
+use crate::raw::method_table::{NO_ATTRIBUTE, attribute, descriptor, method, nothing, value};
 use crate::raw::native_type::slot;
 use crate::raw::{Object, enter, enter_hot, enter_status};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use pyo3::{PyResult, Python, ffi};
-use std::ffi::{CStr, c_int, c_void};
-use std::ptr::null_mut;
+use std::ffi::{c_int, c_void};
 
 /// The body of an entry point whose receiver is a `K`: attached as `$enter` has it.
 macro_rules! on {
@@ -161,15 +160,15 @@ pub(crate) unsafe fn message<'py>(
     }
 }
 
-/// The value of the only keyword that a method takes; `None` when it is not given, or given as None.
+/// As [`only_keyword`], with a reference of its own.
 ///
 /// # Errors
 ///
-/// TypeError for another keyword.
+/// As that.
 ///
 /// # Safety
 ///
-/// The pointers are what C passes to a METH_FASTCALL | METH_KEYWORDS function.
+/// As that.
 #[inline]
 unsafe fn keyword<'py>(
     py: Python<'py>,
@@ -179,28 +178,11 @@ unsafe fn keyword<'py>(
     count: ffi::Py_ssize_t,
     keywords: Object,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if keywords.is_null() {
-        return Ok(None);
-    }
-    let mut found = None;
-    // SAFETY: the caller's promise: a tuple of strings, whose values follow the positional arguments.
+    // SAFETY: the caller's promise; the value is borrowed from the call, or null.
     unsafe {
-        let names = Bound::from_borrowed_ptr(py, keywords).cast_into_unchecked::<PyTuple>();
-        for (index, name) in names.iter_borrowed().enumerate() {
-            let name = name.cast::<PyString>()?;
-            if name.to_cow()? != wanted {
-                return Err(PyTypeError::new_err(format!(
-                    "{method}() got an unexpected keyword argument '{}'",
-                    name.to_cow()?
-                )));
-            }
-            found = Some(Bound::from_borrowed_ptr(
-                py,
-                *arguments.add(count as usize + index),
-            ));
-        }
+        let given = only_keyword(py, method, wanted, arguments, count as usize, keywords)?;
+        Ok(Bound::from_borrowed_ptr_or_opt(py, given))
     }
-    Ok(found.filter(|given| !given.is_none()))
 }
 
 /// `Future(*, loop=None)`.
@@ -425,38 +407,15 @@ pub(crate) fn set_attribute<K: Kind>(
     })
 }
 
-/// One attribute.
-pub(crate) const fn attribute(
-    name: &'static CStr,
-    get: ffi::getter,
-    set: Option<ffi::setter>,
-) -> ffi::PyGetSetDef {
-    ffi::PyGetSetDef {
-        name: name.as_ptr(),
-        get: Some(get),
-        set,
-        doc: std::ptr::null(),
-        closure: null_mut(),
-    }
-}
-
-pub(crate) const NO_ATTRIBUTE: ffi::PyGetSetDef = ffi::PyGetSetDef {
-    name: std::ptr::null(),
-    get: None,
-    set: None,
-    doc: std::ptr::null(),
-    closure: null_mut(),
-};
-
 /// The attributes of both types, with the end of the table.
 pub(crate) fn attributes<K: Kind>() -> Vec<ffi::PyGetSetDef> {
     let mut table = vec![
-        attribute(c"_state", get_state::<K>, None),
-        attribute(c"_result", get_result::<K>, None),
-        attribute(c"_exception", get_exception::<K>, None),
-        attribute(c"_loop", get_event_loop::<K>, None),
-        attribute(c"_callbacks", get_callbacks::<K>, None),
-        attribute(c"_source_traceback", get_source_traceback::<K>, None),
+        descriptor(c"_state", get_state::<K>),
+        descriptor(c"_result", get_result::<K>),
+        descriptor(c"_exception", get_exception::<K>),
+        descriptor(c"_loop", get_event_loop::<K>),
+        descriptor(c"_callbacks", get_callbacks::<K>),
+        descriptor(c"_source_traceback", get_source_traceback::<K>),
         attribute(
             c"_cancel_message",
             get_cancel_message::<K>,
@@ -474,7 +433,7 @@ pub(crate) fn attributes<K: Kind>() -> Vec<ffi::PyGetSetDef> {
         ),
     ];
     if cfg!(Py_3_14) {
-        table.push(attribute(c"_asyncio_awaited_by", get_awaited_by::<K>, None));
+        table.push(descriptor(c"_asyncio_awaited_by", get_awaited_by::<K>));
     }
     table.push(NO_ATTRIBUTE);
     table

@@ -23,9 +23,7 @@ mod outcome;
 
 pub(crate) use callbacks::{Callback, call_soon_by_name};
 pub(crate) use memory::{Body, allocate};
-pub(crate) use methods::{
-    NO_ATTRIBUTE, attribute, attributes, await_slots, entries, message, set_attribute,
-};
+pub(crate) use methods::{attributes, await_slots, entries, message, set_attribute};
 pub(crate) use outcome::{Outcome, invalid_state, is_cancelled_error};
 
 use callbacks::{Callbacks, call_soon};
@@ -304,37 +302,26 @@ fn uninitialized() -> PyErr {
     PyRuntimeError::new_err("Future object is not initialized.")
 }
 
-/// A new future of a loop of ours (strong).
+/// A new future of a loop of ours.
 ///
 /// # Errors
 ///
 /// MemoryError; in debug mode what `traceback` raises.
 #[inline]
-pub(crate) fn new(event_loop: &Bound<'_, Loop>) -> PyResult<Object> {
+pub(crate) fn new<'py>(event_loop: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
     let state = FutureState::new(event_loop.as_any(), true);
     let kind = CLASS.load(Relaxed);
-    // SAFETY: the type is `FutureKind`'s.
-    let object = unsafe { allocate::<FutureKind>(py, kind, Owned::new(state))? };
+    // SAFETY: the type is `FutureKind`'s; then, a new strong reference.
+    let future = unsafe {
+        let object = allocate::<FutureKind>(py, kind, Owned::new(state))?;
+        Bound::from_owned_ptr(py, object)
+    };
     if event_loop.get().debug() {
         // SAFETY: just made.
-        let future = unsafe { Bound::from_owned_ptr(py, object) };
-        // SAFETY: as above.
         unsafe { FutureRef::of::<FutureKind>(&future) }.note_source()?;
-        return Ok(future.into_ptr());
     }
-    Ok(object)
-}
-
-/// As [`new`].
-///
-/// # Errors
-///
-/// As [`new`].
-#[inline]
-pub(crate) fn new_bound<'py>(event_loop: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: a new strong reference.
-    Ok(unsafe { Bound::from_owned_ptr(event_loop.py(), new(event_loop)?) })
+    Ok(future)
 }
 
 /// Makes one of our types over its base in `_asyncio`, and puts it into the module.

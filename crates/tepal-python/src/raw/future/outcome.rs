@@ -9,14 +9,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 use pyo3::{PyResult, Python, ffi};
 
-/// A class of `asyncio.exceptions`.
-fn exception_class<'py>(
-    py: Python<'py>,
-    cell: &'static PyOnceLock<Py<PyType>>,
-    name: &str,
-) -> PyResult<&'py Bound<'py, PyType>> {
-    cell.import(py, "asyncio.exceptions", name)
-}
+/// Where the classes of exceptions are.
+const EXCEPTIONS: &str = "asyncio.exceptions";
 
 /// `asyncio.CancelledError`.
 ///
@@ -25,7 +19,7 @@ fn exception_class<'py>(
 /// What importing asyncio raises.
 pub(crate) fn cancelled_error_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    exception_class(py, &CLASS, "CancelledError")
+    CLASS.import(py, EXCEPTIONS, "CancelledError")
 }
 
 /// Whether an exception is an `asyncio.CancelledError`.
@@ -43,7 +37,7 @@ pub(crate) fn is_cancelled_error(exception: &Bound<'_, PyAny>) -> PyResult<bool>
 #[cold]
 pub(crate) fn invalid_state(py: Python<'_>, message: String) -> PyErr {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    match exception_class(py, &CLASS, "InvalidStateError") {
+    match CLASS.import(py, EXCEPTIONS, "InvalidStateError") {
         Ok(class) => PyErr::from_type(class.clone(), (message,)),
         Err(error) => error,
     }

@@ -7,6 +7,7 @@ use super::{
     wait_while_running,
 };
 use crate::event_loop::Loop;
+use crate::raw::method_table::{NO_ATTRIBUTE, attribute, descriptor, method};
 use crate::raw::native_type::{self, body_offset, slot};
 use crate::raw::{context, enter, enter_status, fetch};
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
@@ -274,77 +275,56 @@ unsafe impl Sync for Tables {}
 // SAFETY: as above.
 unsafe impl Send for Tables {}
 
-const fn method(
-    name: &'static CStr,
-    function: ffi::PyCFunction,
-    doc: &'static CStr,
-) -> ffi::PyMethodDef {
-    ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunction: function,
-        },
-        ml_flags: ffi::METH_NOARGS,
-        ml_doc: doc.as_ptr(),
-    }
-}
-
-const fn descriptor(
-    name: &'static CStr,
-    get: ffi::getter,
-    set: Option<ffi::setter>,
-) -> ffi::PyGetSetDef {
-    ffi::PyGetSetDef {
-        name: name.as_ptr(),
-        get: Some(get),
-        set,
-        doc: std::ptr::null(),
-        closure: null_mut(),
-    }
-}
-
 static mut TABLES: Tables = Tables {
     methods: [
         method(
             c"cancel",
             py_cancel,
+            ffi::METH_NOARGS,
             c"Cancel the callback; cancelling again does nothing.",
         ),
         method(
             c"cancelled",
             py_cancelled,
+            ffi::METH_NOARGS,
             c"Whether the handle was cancelled.",
         ),
         method(
             c"when",
             py_when,
+            ffi::METH_NOARGS,
             c"The scheduled time, in seconds on the loop's clock.",
         ),
         method(
             c"get_context",
             py_get_context,
+            ffi::METH_NOARGS,
             c"The contextvars.Context in which the callback runs.",
         ),
-        method(c"_run", py_run, c"Run the callback now, as the loop does."),
+        method(
+            c"_run",
+            py_run,
+            ffi::METH_NOARGS,
+            c"Run the callback now, as the loop does.",
+        ),
         // SAFETY: a table ends with a zeroed entry.
         unsafe { std::mem::zeroed() },
     ],
     descriptors: [
-        descriptor(c"_callback", get_callback, None),
-        descriptor(c"_args", get_arguments, None),
-        descriptor(c"_context", get_context, None),
-        descriptor(c"_loop", get_loop, None),
-        descriptor(c"_cancelled", get_cancelled, None),
-        descriptor(
+        descriptor(c"_callback", get_callback),
+        descriptor(c"_args", get_arguments),
+        descriptor(c"_context", get_context),
+        descriptor(c"_loop", get_loop),
+        descriptor(c"_cancelled", get_cancelled),
+        attribute(
             c"_source_traceback",
             get_source_traceback,
             Some(set_traceback_attribute),
         ),
-        descriptor(c"_repr", get_repr, None),
-        descriptor(c"_when", get_when, None),
-        descriptor(c"_scheduled", get_scheduled, None),
-        // SAFETY: as above.
-        unsafe { std::mem::zeroed() },
+        descriptor(c"_repr", get_repr),
+        descriptor(c"_when", get_when),
+        descriptor(c"_scheduled", get_scheduled),
+        NO_ATTRIBUTE,
     ],
 };
 

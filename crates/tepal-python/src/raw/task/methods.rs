@@ -1,9 +1,9 @@
 //! Tasks as Python sees them: the type, and what is a task's alone.
 
 use super::{Making, Name, TaskKind, TaskRef, start};
-use crate::raw::future::{self, FutureRef, attribute, set_attribute};
+use crate::raw::future::{self, FutureRef, set_attribute};
 use crate::raw::loop_methods::{Arguments, fast};
-use crate::raw::method_table::{method, value};
+use crate::raw::method_table::{attribute, descriptor, method, value};
 use crate::raw::native_type::slot;
 use crate::raw::{Object, enter, enter_status};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
@@ -282,9 +282,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ffi::PyMethodDef::zeroed(),
     ]);
     let mut attributes = vec![
-        attribute(c"_coro", get_coro_attribute, None),
-        attribute(c"_fut_waiter", get_waiter, None),
-        attribute(c"_must_cancel", get_must_cancel, None),
+        descriptor(c"_coro", get_coro_attribute),
+        descriptor(c"_fut_waiter", get_waiter),
+        descriptor(c"_must_cancel", get_must_cancel),
         attribute(
             c"_log_destroy_pending",
             get_log_destroy_pending,

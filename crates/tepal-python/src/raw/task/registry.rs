@@ -17,17 +17,8 @@ use pyo3::{PyResult, Python};
 use std::cell::Cell;
 use std::ptr::null_mut;
 
-/// A function of `_asyncio`.
-fn function<'py>(
-    py: Python<'py>,
-    cell: &'static PyOnceLock<Py<PyAny>>,
-    name: &str,
-) -> PyResult<&'py Bound<'py, PyAny>> {
-    let found = cell.get_or_try_init(py, || {
-        PyResult::Ok(py.import("_asyncio")?.getattr(name)?.unbind())
-    })?;
-    Ok(found.bind(py))
-}
+/// Where asyncio keeps the functions that are asked here.
+const ASYNCIO: &str = "_asyncio";
 
 /// Puts a task among those that are pending.
 ///
@@ -49,7 +40,9 @@ pub(super) fn keep(task: TaskRef<'_, '_>) -> PyResult<()> {
     task.with(|state| state.kept = kept);
     if cfg!(Py_3_14) || !native {
         static REGISTER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        function(py, &REGISTER, "_register_task")?.call1((task.object(),))?;
+        REGISTER
+            .import(py, ASYNCIO, "_register_task")?
+            .call1((task.object(),))?;
     }
     Ok(())
 }
@@ -78,7 +71,9 @@ pub(super) fn forget(task: TaskRef<'_, '_>) -> PyResult<()> {
         Kept::ByAsyncio => {}
     }
     static UNREGISTER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    function(py, &UNREGISTER, "_unregister_task")?.call1((task.object(),))?;
+    UNREGISTER
+        .import(py, ASYNCIO, "_unregister_task")?
+        .call1((task.object(),))?;
     Ok(())
 }
 
@@ -94,7 +89,9 @@ pub(super) fn swap<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     static SWAP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = event_loop.py();
-    let before = function(py, &SWAP, "_swap_current_task")?.call1((event_loop, task))?;
+    let before = SWAP
+        .import(py, ASYNCIO, "_swap_current_task")?
+        .call1((event_loop, task))?;
     Ok(Some(before).filter(|before| !before.is_none()))
 }
 
@@ -105,9 +102,9 @@ pub(super) fn swap<'py>(
     task: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     use pyo3::types::PyDict;
-    static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static CURRENT: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let py = event_loop.py();
-    let current = function(py, &CURRENT, "_current_tasks")?.cast::<PyDict>()?;
+    let current = CURRENT.import(py, ASYNCIO, "_current_tasks")?;
     let before = current.get_item(event_loop)?;
     match task {
         Some(task) => current.set_item(event_loop, task)?,
@@ -125,7 +122,8 @@ pub(super) fn swap<'py>(
 pub(super) fn enter(task: TaskRef<'_, '_>) -> PyResult<()> {
     static ENTER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let event_loop = task.future.event_loop()?;
-    function(task.py(), &ENTER, "_enter_task")?
+    ENTER
+        .import(task.py(), ASYNCIO, "_enter_task")?
         .call1((event_loop, task.object()))
         .map(drop)
 }
@@ -138,7 +136,8 @@ pub(super) fn enter(task: TaskRef<'_, '_>) -> PyResult<()> {
 pub(super) fn leave(task: TaskRef<'_, '_>) -> PyResult<()> {
     static LEAVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let event_loop = task.future.event_loop()?;
-    function(task.py(), &LEAVE, "_leave_task")?
+    LEAVE
+        .import(task.py(), ASYNCIO, "_leave_task")?
         .call1((event_loop, task.object()))
         .map(drop)
 }
@@ -151,7 +150,8 @@ pub(super) fn leave(task: TaskRef<'_, '_>) -> PyResult<()> {
 pub(super) fn note_wait(awaited: &Bound<'_, PyAny>, task: TaskRef<'_, '_>) -> PyResult<()> {
     if cfg!(Py_3_14) {
         static ADD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        function(task.py(), &ADD, "future_add_to_awaited_by")?.call1((awaited, task.object()))?;
+        ADD.import(task.py(), ASYNCIO, "future_add_to_awaited_by")?
+            .call1((awaited, task.object()))?;
     }
     Ok(())
 }
@@ -164,7 +164,8 @@ pub(super) fn note_wait(awaited: &Bound<'_, PyAny>, task: TaskRef<'_, '_>) -> Py
 pub(super) fn note_end_of_wait(awaited: &Bound<'_, PyAny>, task: TaskRef<'_, '_>) -> PyResult<()> {
     if cfg!(Py_3_14) {
         static DISCARD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        function(task.py(), &DISCARD, "future_discard_from_awaited_by")?
+        DISCARD
+            .import(task.py(), ASYNCIO, "future_discard_from_awaited_by")?
             .call1((awaited, task.object()))?;
     }
     Ok(())

@@ -40,7 +40,10 @@ pub(crate) fn run(task: &Bound<'_, PyAny>) -> PyResult<()> {
 pub(super) fn wake(task: TaskRef<'_, '_>, future: &Bound<'_, PyAny>) -> PyResult<()> {
     registry::note_end_of_wait(future, task)?;
     let exception = brought(future)?;
-    entered(task, |task| step(task, exception))
+    entered(task, |task| {
+        drop(task.with(|state| state.waiter.take()));
+        step(task, exception)
+    })
 }
 
 /// Runs a task by the function that stood for its step.
@@ -101,7 +104,7 @@ enum Did<'py> {
     Raised(PyErr),
 }
 
-/// Resumes the coroutine and does what it asks for.
+/// Resumes the coroutine, which waits for nothing any more, and does what it asks for.
 fn step<'py>(task: TaskRef<'_, 'py>, exception: Option<Bound<'py, PyAny>>) -> PyResult<()> {
     let py = task.py();
     if task.future.status() != Status::Pending {
@@ -110,11 +113,10 @@ fn step<'py>(task: TaskRef<'_, 'py>, exception: Option<Bound<'py, PyAny>>) -> Py
         let message = format!("__step(): already done: {} {shown}", task.object().repr()?);
         return Err(invalid_state(py, message));
     }
-    let (coro, waiter, due) = task.with(|state| {
+    let (coro, due) = task.with(|state| {
         let coro = state.coro.as_ref().map(|coro| coro.clone_ref(py));
-        (coro, state.waiter.take(), state.cancellation.take_due())
+        (coro, state.cancellation.take_due())
     });
-    drop(waiter.map(|waiter| waiter.into_bound(py)));
     let coro = coro.ok_or_else(super::uninitialized)?.into_bound(py);
     let exception = match exception {
         Some(exception) if due && !is_cancelled_error(&exception)? => {
