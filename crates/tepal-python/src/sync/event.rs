@@ -1,25 +1,20 @@
 //! `Event`: asyncio's, to the letter.
 
-use super::waiters::{show, wake};
+use super::waiters::{show, waited_at, wake};
 use super::{LoopBound, Routine, Waiters, woken};
-use crate::owned::Owned;
 use crate::raw::Object;
 use crate::raw::coroutine::{self, Resume};
 use crate::raw::iterator::Step;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyTuple};
 use std::ffi::c_int;
-
-struct State {
-    set: bool,
-    waiters: Waiters,
-}
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The native half of `tepal.Event`.
 #[pyclass(subclass, frozen, module = "tepal._tepal")]
 pub(crate) struct Event {
-    state: Owned<State>,
+    set: AtomicBool,
+    waiters: Waiters,
     bound: LoopBound,
 }
 
@@ -30,34 +25,32 @@ impl Event {
     #[pyo3(signature = (*_arguments, **_keywords))]
     fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> Self {
         Self {
-            state: Owned::new(State {
-                set: false,
-                waiters: Waiters::new(),
-            }),
+            set: AtomicBool::new(false),
+            waiters: Waiters::new(),
             bound: LoopBound::new(),
         }
     }
 
-    fn is_set(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.set)
+    fn is_set(&self) -> bool {
+        self.set.load(Relaxed)
+    }
+
+    #[getter(_value)]
+    fn value_attribute(&self) -> bool {
+        self.is_set()
     }
 
     fn set(&self, py: Python<'_>) -> PyResult<()> {
-        let waiting = self.state.with(py, |state| {
-            if std::mem::replace(&mut state.set, true) {
-                Vec::new()
-            } else {
-                state.waiters.all(py)
+        if !self.set.swap(true, Relaxed) {
+            for future in self.waiters.all(py) {
+                let _woken: bool = wake(py, &future, true)?;
             }
-        });
-        for future in &waiting {
-            let _woken: bool = wake(py, future, true)?;
         }
         Ok(())
     }
 
-    fn clear(&self, py: Python<'_>) {
-        self.state.with(py, |state| state.set = false);
+    fn clear(&self) {
+        self.set.store(false, Relaxed);
     }
 
     fn wait<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -67,43 +60,9 @@ impl Event {
         };
         coroutine::new(slf.py(), Routine::WaitEvent(routine))
     }
-
-    #[getter(_value)]
-    fn value_attribute(&self, py: Python<'_>) -> bool {
-        self.is_set(py)
-    }
-
-    #[getter(_waiters)]
-    fn waiters_attribute(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        self.state.with(py, |state| state.waiters.all(py))
-    }
-
-    #[getter(_loop)]
-    fn loop_attribute(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.bound.get(py)
-    }
-
-    #[setter(_loop)]
-    fn set_loop_attribute(&self, py: Python<'_>, event_loop: Option<Py<PyAny>>) {
-        self.bound.set(py, event_loop);
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let shown = self.state.try_with(|state| state.waiters.show(&visit));
-        shown.unwrap_or(Ok(()))?;
-        self.bound.show(&visit)
-    }
-
-    fn __clear__(&self) {
-        crate::raw::attached(|py| {
-            let waiters = self.state.with(py, |state| {
-                std::mem::replace(&mut state.waiters, Waiters::new())
-            });
-            drop(waiters);
-        });
-        self.bound.clear();
-    }
 }
+
+waited_at!(Event);
 
 /// `wait()`.
 pub(crate) struct Wait {
@@ -118,14 +77,12 @@ impl Resume for Wait {
         let event = self.event.bind(py);
         let this = event.get();
         if let Some(waiter) = self.waiter.take() {
-            let held = this.state.with(py, |state| state.waiters.remove(&waiter));
-            drop(held);
+            this.waiters.leave(py, &waiter);
             woken(py, &waiter, thrown)?;
-        } else if !this.is_set(py) {
-            let future = this.bound.create_future(event.as_any())?;
-            this.state.with(py, |state| state.waiters.push(&future));
-            self.waiter = Some(future.clone().unbind());
-            return Ok(Step::Wait(future));
+        } else if !this.is_set() {
+            return this
+                .waiters
+                .join(event.as_any(), &this.bound, &mut self.waiter);
         }
         Ok(Step::End(PyBool::new(py, true).to_owned().into_any()))
     }

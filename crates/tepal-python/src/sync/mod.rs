@@ -5,6 +5,7 @@
 //! from these first and from asyncio's own second.
 
 mod event;
+mod gate;
 mod lock;
 mod queue;
 mod semaphore;
@@ -45,10 +46,10 @@ macro_rules! routines {
 }
 
 routines! {
-    Acquire(lock::Acquire),
-    AcquireSemaphore(semaphore::Acquire),
-    Leave(lock::Leave),
-    LeaveSemaphore(semaphore::Leave),
+    AcquireLock(gate::Acquire<lock::Lock>),
+    LeaveLock(gate::Leave<lock::Lock>),
+    AcquireSemaphore(gate::Acquire<semaphore::Semaphore>),
+    LeaveSemaphore(gate::Leave<semaphore::Semaphore>),
     WaitEvent(event::Wait),
     Sleep(sleep::Sleep),
     EnterTimeout(timeout::Enter),

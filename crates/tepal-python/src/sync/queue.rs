@@ -4,7 +4,7 @@
 //! `_get`, `qsize`, `empty`, `full`: asyncio invites that, and `PriorityQueue` is one) keeps them itself, and so does a program that asks for
 //! the queue's `_queue`: from then on they lie in that `deque`, and everything goes through the methods.
 
-use super::waiters::{show, wake};
+use super::waiters::{bound_to_a_loop, show, wake};
 use super::{LoopBound, Routine, Waiters, woken};
 use crate::owned::Owned;
 use crate::raw::Object;
@@ -31,10 +31,6 @@ struct State {
     /// Zero or less: no limit. (Any number: a program may say 1.5.)
     maximum: f64,
     items: Items,
-    getters: Waiters,
-    putters: Waiters,
-    /// Who waits in `join()`.
-    joiners: Waiters,
     unfinished: usize,
     peak: usize,
     shut_down: bool,
@@ -44,24 +40,14 @@ struct State {
 #[pyclass(subclass, frozen, module = "tepal._tepal")]
 pub(crate) struct Queue {
     state: Owned<State>,
+    getters: Waiters,
+    putters: Waiters,
+    /// Who waits in `join()`.
+    joiners: Waiters,
     bound: LoopBound,
 }
 
-/// Which of those who wait.
-#[derive(Clone, Copy)]
-enum Side {
-    Getters,
-    Putters,
-}
-
 impl State {
-    fn side(&mut self, side: Side) -> &mut Waiters {
-        match side {
-            Side::Getters => &mut self.getters,
-            Side::Putters => &mut self.putters,
-        }
-    }
-
     /// How many items there are, if we know.
     fn len(&self) -> Option<usize> {
         match &self.items {
@@ -75,19 +61,27 @@ impl State {
     }
 }
 
-/// An exception of asyncio's queues; `QueueShutDown` is ours before 3.13.
-fn raise(py: Python<'_>, name: &'static str) -> PyErr {
-    static CLASSES: PyOnceLock<[Py<PyType>; 3]> = PyOnceLock::new();
-    const NAMES: [&str; 3] = ["QueueEmpty", "QueueFull", "QueueShutDown"];
-    let classes = CLASSES.get_or_try_init(py, || {
-        let module = py.import("tepal._sync")?;
-        let class = |name| PyResult::Ok(module.getattr(name)?.cast_into::<PyType>()?.unbind());
-        PyResult::Ok([class(NAMES[0])?, class(NAMES[1])?, class(NAMES[2])?])
-    });
-    match (classes, NAMES.iter().position(|one| *one == name)) {
-        (Ok(classes), Some(place)) => PyErr::from_type(classes[place].bind(py).clone(), ()),
-        (Err(error), _) => error,
-        (Ok(_), None) => PyValueError::new_err(name),
+/// Why a queue says no.
+#[derive(Clone, Copy)]
+enum Refusal {
+    Empty,
+    Full,
+    ShutDown,
+}
+
+/// The exception for it: asyncio's, but for `QueueShutDown` before 3.13, which is ours.
+fn refuse(py: Python<'_>, refusal: Refusal) -> PyErr {
+    static EMPTY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static FULL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static SHUT_DOWN: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let (class, name) = match refusal {
+        Refusal::Empty => (&EMPTY, "QueueEmpty"),
+        Refusal::Full => (&FULL, "QueueFull"),
+        Refusal::ShutDown => (&SHUT_DOWN, "QueueShutDown"),
+    };
+    match class.import(py, "tepal._sync", name) {
+        Ok(class) => PyErr::from_type(class.clone(), ()),
+        Err(error) => error,
     }
 }
 
@@ -114,26 +108,9 @@ impl Queue {
         self.state.with(py, |state| state.shut_down)
     }
 
-    /// Wakes the next who waits there and can be woken.
-    fn wake_next(&self, py: Python<'_>, side: Side) -> PyResult<()> {
-        while let Some(future) = self.state.with(py, |state| state.side(side).pop()) {
-            if wake(py, &future, false)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn wake_all(&self, py: Python<'_>, side: Side) -> PyResult<()> {
-        while let Some(future) = self.state.with(py, |state| state.side(side).pop()) {
-            let _woken: bool = wake(py, &future, false)?;
-        }
-        Ok(())
-    }
-
     /// Everything that was put is done: who waits in `join()` goes on.
     fn finish(&self, py: Python<'_>) -> PyResult<()> {
-        for future in self.state.with(py, |state| state.joiners.all(py)) {
+        for future in self.joiners.all(py) {
             let _woken: bool = wake(py, &future, true)?;
         }
         Ok(())
@@ -142,10 +119,10 @@ impl Queue {
     fn put_now<'py>(slf: &Bound<'py, Self>, item: Bound<'py, PyAny>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         if this.is_shut_down(py) {
-            return Err(raise(py, "QueueShutDown"));
+            return Err(refuse(py, Refusal::ShutDown));
         }
         if Self::is_full(slf)? {
-            return Err(raise(py, "QueueFull"));
+            return Err(refuse(py, Refusal::Full));
         }
         let theirs = this.state.with(py, |state| match &mut state.items {
             Items::First(items) | Items::Last(items) => {
@@ -162,21 +139,23 @@ impl Queue {
                 .with(py, |state| state.peak = state.peak.max(count));
         }
         this.state.with(py, |state| state.unfinished += 1);
-        this.wake_next(py, Side::Getters)
+        wake_next(py, &this.getters)
     }
 
     fn get_now<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         if Self::is_empty(slf)? {
-            let name = if this.is_shut_down(py) {
-                "QueueShutDown"
-            } else {
-                "QueueEmpty"
-            };
-            return Err(raise(py, name));
+            return Err(refuse(
+                py,
+                if this.is_shut_down(py) {
+                    Refusal::ShutDown
+                } else {
+                    Refusal::Empty
+                },
+            ));
         }
         let item = this.take(slf)?;
-        this.wake_next(py, Side::Putters)?;
+        wake_next(py, &this.putters)?;
         Ok(item)
     }
 
@@ -193,35 +172,41 @@ impl Queue {
             None => slf.as_any().call_method0("_get"),
         }
     }
+}
 
-    /// One more waits there: his future.
-    fn wait_there<'py>(slf: &Bound<'py, Self>, side: Side) -> PyResult<Bound<'py, PyAny>> {
-        let this = slf.get();
-        let future = this.bound.create_future(slf.as_any())?;
-        this.state
-            .with(slf.py(), |state| state.side(side).push(&future));
-        Ok(future)
-    }
-
-    /// A wait was broken off: what it was given is given back.
-    fn give_back(
-        slf: &Bound<'_, Self>,
-        side: Side,
-        waiter: &Py<PyAny>,
-        could_go_on: bool,
-    ) -> PyResult<()> {
-        let (py, this) = (slf.py(), slf.get());
-        let Some(future) = FutureRef::exact(waiter.bind(py)) else {
-            return Ok(());
-        };
-        let _was_pending: bool = future.cancel(None)?;
-        let held = this.state.with(py, |state| state.side(side).remove(waiter));
-        drop(held);
-        if could_go_on && future.status() != Status::Cancelled {
-            this.wake_next(py, side)?;
+/// Wakes the next who waits there and can be woken.
+fn wake_next(py: Python<'_>, waiters: &Waiters) -> PyResult<()> {
+    while let Some(future) = waiters.pop(py) {
+        if wake(py, &future, false)? {
+            break;
         }
-        Ok(())
     }
+    Ok(())
+}
+
+fn wake_all(py: Python<'_>, waiters: &Waiters) -> PyResult<()> {
+    while let Some(future) = waiters.pop(py) {
+        let _woken: bool = wake(py, &future, false)?;
+    }
+    Ok(())
+}
+
+/// A wait was broken off: what it was given is given back.
+fn give_back(
+    py: Python<'_>,
+    waiters: &Waiters,
+    waiter: &Py<PyAny>,
+    could_go_on: bool,
+) -> PyResult<()> {
+    let Some(future) = FutureRef::exact(waiter.bind(py)) else {
+        return Ok(());
+    };
+    let _was_pending: bool = future.cancel(None)?;
+    waiters.leave(py, waiter);
+    if could_go_on && future.status() != Status::Cancelled {
+        wake_next(py, waiters)?;
+    }
+    Ok(())
 }
 
 #[pymethods]
@@ -238,13 +223,13 @@ impl Queue {
             state: Owned::new(State {
                 maximum: 0.0,
                 items,
-                getters: Waiters::new(),
-                putters: Waiters::new(),
-                joiners: Waiters::new(),
                 unfinished: 0,
                 peak: 0,
                 shut_down: false,
             }),
+            getters: Waiters::new(),
+            putters: Waiters::new(),
+            joiners: Waiters::new(),
             bound: LoopBound::new(),
         }
     }
@@ -357,8 +342,8 @@ impl Queue {
                 this.finish(py)?;
             }
         }
-        this.wake_all(py, Side::Getters)?;
-        this.wake_all(py, Side::Putters)
+        wake_all(py, &this.getters)?;
+        wake_all(py, &this.putters)
     }
 
     /// The items, in the order in which they were put (a snapshot); None when they are not here.
@@ -406,12 +391,12 @@ impl Queue {
 
     #[getter(_getters)]
     fn getters_attribute(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        self.state.with(py, |state| state.getters.all(py))
+        self.getters.all(py)
     }
 
     #[getter(_putters)]
     fn putters_attribute(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        self.state.with(py, |state| state.putters.all(py))
+        self.putters.all(py)
     }
 
     #[getter(_unfinished_tasks)]
@@ -437,50 +422,38 @@ impl Queue {
 
     #[getter(_joiners)]
     fn joiners_attribute(&self, py: Python<'_>) -> usize {
-        self.state.with(py, |state| state.joiners.len())
-    }
-
-    #[getter(_loop)]
-    fn loop_attribute(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.bound.get(py)
-    }
-
-    #[setter(_loop)]
-    fn set_loop_attribute(&self, py: Python<'_>, event_loop: Option<Py<PyAny>>) {
-        self.bound.set(py, event_loop);
+        self.joiners.len(py)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let shown = self.state.try_with(|state| {
-            match &state.items {
-                Items::First(items) | Items::Last(items) => {
-                    items.iter().try_for_each(|item| visit.call(item))?;
-                }
-                Items::Theirs(kept) => visit.call(kept)?,
+        let shown = self.state.try_with(|state| match &state.items {
+            Items::First(items) | Items::Last(items) => {
+                items.iter().try_for_each(|item| visit.call(item))
             }
-            state.getters.show(&visit)?;
-            state.putters.show(&visit)?;
-            state.joiners.show(&visit)
+            Items::Theirs(kept) => visit.call(kept),
         });
         shown.unwrap_or(Ok(()))?;
+        for waiters in [&self.getters, &self.putters, &self.joiners] {
+            waiters.show(&visit)?;
+        }
         self.bound.show(&visit)
     }
 
     fn __clear__(&self) {
         crate::raw::attached(|py| {
-            let held = self.state.with(py, |state| {
-                (
-                    std::mem::replace(&mut state.items, Items::Theirs(None)),
-                    std::mem::replace(&mut state.getters, Waiters::new()),
-                    std::mem::replace(&mut state.putters, Waiters::new()),
-                    std::mem::replace(&mut state.joiners, Waiters::new()),
-                )
+            let items = self.state.with(py, |state| {
+                std::mem::replace(&mut state.items, Items::Theirs(None))
             });
-            drop(held);
+            drop(items);
         });
+        for waiters in [&self.getters, &self.putters, &self.joiners] {
+            waiters.clear();
+        }
         self.bound.clear();
     }
 }
+
+bound_to_a_loop!(Queue);
 
 /// `get()`.
 pub(crate) struct Get {
@@ -497,16 +470,17 @@ impl Resume for Get {
             && let Err(error) = woken(py, &waiter, thrown)
         {
             let could_go_on = !Queue::is_empty(queue)?;
-            Queue::give_back(queue, Side::Getters, &waiter, could_go_on)?;
+            give_back(py, &queue.get().getters, &waiter, could_go_on)?;
             return Err(error);
         }
         if Queue::is_empty(queue)? {
             if queue.get().is_shut_down(py) {
-                return Err(raise(py, "QueueShutDown"));
+                return Err(refuse(py, Refusal::ShutDown));
             }
-            let future = Queue::wait_there(queue, Side::Getters)?;
-            self.waiter = Some(future.clone().unbind());
-            return Ok(Step::Wait(future));
+            let this = queue.get();
+            return this
+                .getters
+                .join(queue.as_any(), &this.bound, &mut self.waiter);
         }
         Queue::get_now(queue).map(Step::End)
     }
@@ -532,16 +506,17 @@ impl Resume for Put {
             && let Err(error) = woken(py, &waiter, thrown)
         {
             let could_go_on = !Queue::is_full(queue)?;
-            Queue::give_back(queue, Side::Putters, &waiter, could_go_on)?;
+            give_back(py, &queue.get().putters, &waiter, could_go_on)?;
             return Err(error);
         }
         if Queue::is_full(queue)? {
             if queue.get().is_shut_down(py) {
-                return Err(raise(py, "QueueShutDown"));
+                return Err(refuse(py, Refusal::ShutDown));
             }
-            let future = Queue::wait_there(queue, Side::Putters)?;
-            self.waiter = Some(future.clone().unbind());
-            return Ok(Step::Wait(future));
+            let this = queue.get();
+            return this
+                .putters
+                .join(queue.as_any(), &this.bound, &mut self.waiter);
         }
         let item = self.item.take().unwrap_or_else(|| py.None());
         Queue::put_now(queue, item.into_bound(py))?;
@@ -571,14 +546,12 @@ impl Resume for Join {
         let queue = self.queue.bind(py);
         let this = queue.get();
         if let Some(waiter) = self.waiter.take() {
-            let held = this.state.with(py, |state| state.joiners.remove(&waiter));
-            drop(held);
+            this.joiners.leave(py, &waiter);
             woken(py, &waiter, thrown)?;
         } else if this.state.with(py, |state| state.unfinished > 0) {
-            let future = this.bound.create_future(queue.as_any())?;
-            this.state.with(py, |state| state.joiners.push(&future));
-            self.waiter = Some(future.clone().unbind());
-            return Ok(Step::Wait(future));
+            return this
+                .joiners
+                .join(queue.as_any(), &this.bound, &mut self.waiter);
         }
         Ok(Step::End(py.None().into_bound(py)))
     }

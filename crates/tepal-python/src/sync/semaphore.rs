@@ -1,55 +1,79 @@
 //! `Semaphore` and `BoundedSemaphore`: asyncio's, to the letter of 3.13.
 
-use super::waiters::{show, wake};
-use super::{LoopBound, Routine, Waiters, woken};
+use super::gate::{Acquire, Gate, Leave, gate};
+use super::waiters::{status, waited_at, wake};
+use super::{LoopBound, Routine, Waiters};
 use crate::owned::Owned;
-use crate::raw::Object;
-use crate::raw::coroutine::{self, Resume};
-use crate::raw::future::{FutureRef, Status};
-use crate::raw::iterator::Step;
+use crate::raw::future::Status;
 use pyo3::exceptions::PyValueError;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyTuple};
-use std::ffi::c_int;
+use pyo3::types::{PyDict, PyTuple};
 
-struct State {
+struct Count {
     value: i64,
     /// What a bounded one must not exceed.
-    bound: i64,
-    waiters: Waiters,
+    most: i64,
 }
 
 /// The native half of `tepal.Semaphore` and `tepal.BoundedSemaphore`.
 #[pyclass(subclass, frozen, module = "tepal._tepal")]
 pub(crate) struct Semaphore {
-    state: Owned<State>,
+    count: Owned<Count>,
+    waiters: Waiters,
     bound: LoopBound,
 }
 
 impl Semaphore {
-    /// Wakes the first who waits and is not woken yet, with one of what is there; whether there was one.
-    fn wake_next(&self, py: Python<'_>) -> PyResult<bool> {
-        let next = self.state.with(py, |state| {
-            let waiting = state.waiters.all(py).into_iter().find(|future| {
-                FutureRef::exact(future.bind(py))
-                    .is_some_and(|future| future.status() == Status::Pending)
-            });
-            if waiting.is_some() {
-                state.value -= 1;
-            }
-            waiting
-        });
-        match next {
-            Some(next) => wake(py, &next, true),
-            None => Ok(false),
-        }
+    fn add(&self, py: Python<'_>, change: i64) {
+        self.count.with(py, |count| count.value += change);
     }
 
-    /// Wakes as many as may go on: some had to wait although there was enough, because others were there before.
-    fn wake_all_who_may(&self, py: Python<'_>) -> PyResult<()> {
-        while self.state.with(py, |state| state.value > 0) && self.wake_next(py)? {}
-        Ok(())
+    /// Wakes the first who waits and is not woken yet, with one of what is there; whether there was one.
+    fn wake_next(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(next) = self.waiters.first_pending(py) else {
+            return Ok(false);
+        };
+        self.add(py, -1);
+        wake(py, &next, true)
+    }
+}
+
+impl Gate for Semaphore {
+    const ACQUIRE: &'static str = "Semaphore.acquire";
+    const LEAVE: &'static str = "Semaphore.__aexit__";
+
+    fn acquiring(routine: Acquire<Self>) -> Routine {
+        Routine::AcquireSemaphore(routine)
+    }
+
+    fn leaving(routine: Leave<Self>) -> Routine {
+        Routine::LeaveSemaphore(routine)
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn bound(&self) -> &LoopBound {
+        &self.bound
+    }
+
+    fn try_acquire(&self, py: Python<'_>) -> bool {
+        let free = !self.locked(py);
+        if free {
+            self.add(py, -1);
+        }
+        free
+    }
+
+    fn end_wait(&self, py: Python<'_>, waiter: &Py<PyAny>, outcome: PyResult<()>) -> PyResult<()> {
+        if outcome.is_err() && status(py, waiter) == Some(Status::Returned) {
+            // We were woken, and given one, but go: it goes back.
+            self.add(py, 1);
+        }
+        // As many as may go on: some had to wait although there was enough, because others were there before.
+        while self.value_attribute(py) > 0 && self.wake_next(py)? {}
+        outcome
     }
 }
 
@@ -60,11 +84,11 @@ impl Semaphore {
     #[pyo3(signature = (*_arguments, **_keywords))]
     fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> Self {
         Self {
-            state: Owned::new(State {
+            count: Owned::new(Count {
                 value: 1,
-                bound: i64::MAX,
-                waiters: Waiters::new(),
+                most: i64::MAX,
             }),
+            waiters: Waiters::new(),
             bound: LoopBound::new(),
         }
     }
@@ -76,27 +100,21 @@ impl Semaphore {
                 "Semaphore initial value must be >= 0",
             ));
         }
-        self.state.with(py, |state| {
-            state.value = value;
-            state.bound = if bounded { value } else { i64::MAX };
+        self.count.with(py, |count| {
+            count.value = value;
+            count.most = if bounded { value } else { i64::MAX };
         });
         Ok(())
     }
 
     fn locked(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| {
-            state.value == 0 || !state.waiters.all_cancelled(py)
-        })
-    }
-
-    fn acquire<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Acquire::start(slf, true)
+        self.value_attribute(py) == 0 || !self.waiters.all_cancelled(py)
     }
 
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        let released = self.state.with(py, |state| {
-            let may = state.value < state.bound;
-            state.value += i64::from(may);
+        let released = self.count.with(py, |count| {
+            let may = count.value < count.most;
+            count.value += i64::from(may);
             may
         });
         if !released {
@@ -107,146 +125,21 @@ impl Semaphore {
         self.wake_next(py).map(drop)
     }
 
-    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Acquire::start(slf, false)
-    }
-
-    #[pyo3(signature = (*_exception))]
-    fn __aexit__<'py>(
-        slf: &Bound<'py, Self>,
-        _exception: &Bound<'py, PyTuple>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let leave = Leave {
-            semaphore: slf.clone().unbind(),
-        };
-        coroutine::new(slf.py(), Routine::LeaveSemaphore(leave))
-    }
-
     #[getter(_value)]
     fn value_attribute(&self, py: Python<'_>) -> i64 {
-        self.state.with(py, |state| state.value)
+        self.count.with(py, |count| count.value)
     }
 
     #[setter(_value)]
     fn set_value_attribute(&self, py: Python<'_>, value: i64) {
-        self.state.with(py, |state| state.value = value);
+        self.count.with(py, |count| count.value = value);
     }
 
     #[getter(_bound_value)]
-    fn bound_attribute(&self, py: Python<'_>) -> i64 {
-        self.state.with(py, |state| state.bound)
-    }
-
-    #[getter(_waiters)]
-    fn waiters_attribute(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        self.state.with(py, |state| state.waiters.all(py))
-    }
-
-    #[getter(_loop)]
-    fn loop_attribute(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.bound.get(py)
-    }
-
-    #[setter(_loop)]
-    fn set_loop_attribute(&self, py: Python<'_>, event_loop: Option<Py<PyAny>>) {
-        self.bound.set(py, event_loop);
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let shown = self.state.try_with(|state| state.waiters.show(&visit));
-        shown.unwrap_or(Ok(()))?;
-        self.bound.show(&visit)
-    }
-
-    fn __clear__(&self) {
-        crate::raw::attached(|py| {
-            let waiters = self.state.with(py, |state| {
-                std::mem::replace(&mut state.waiters, Waiters::new())
-            });
-            drop(waiters);
-        });
-        self.bound.clear();
+    fn most_attribute(&self, py: Python<'_>) -> i64 {
+        self.count.with(py, |count| count.most)
     }
 }
 
-/// `acquire()`, and `async with`'s way in, which says nothing.
-pub(crate) struct Acquire {
-    semaphore: Py<Semaphore>,
-    tells: bool,
-    waiter: Option<Py<PyAny>>,
-}
-
-impl Acquire {
-    fn start<'py>(semaphore: &Bound<'py, Semaphore>, tells: bool) -> PyResult<Bound<'py, PyAny>> {
-        let routine = Self {
-            semaphore: semaphore.clone().unbind(),
-            tells,
-            waiter: None,
-        };
-        coroutine::new(semaphore.py(), Routine::AcquireSemaphore(routine))
-    }
-
-    fn end<'py>(&self, py: Python<'py>) -> Step<'py> {
-        Step::End(if self.tells {
-            PyBool::new(py, true).to_owned().into_any()
-        } else {
-            py.None().into_bound(py)
-        })
-    }
-}
-
-impl Resume for Acquire {
-    const NAME: &'static str = "Semaphore.acquire";
-
-    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<PyErr>) -> PyResult<Step<'py>> {
-        let semaphore = self.semaphore.bind(py);
-        let this = semaphore.get();
-        let Some(waiter) = self.waiter.take() else {
-            if !this.locked(py) {
-                this.state.with(py, |state| state.value -= 1);
-                return Ok(self.end(py));
-            }
-            let future = this.bound.create_future(semaphore.as_any())?;
-            this.state.with(py, |state| state.waiters.push(&future));
-            self.waiter = Some(future.clone().unbind());
-            return Ok(Step::Wait(future));
-        };
-        let held = this.state.with(py, |state| state.waiters.remove(&waiter));
-        drop(held);
-        let outcome = woken(py, &waiter, thrown);
-        if outcome.is_err() {
-            let given = FutureRef::exact(waiter.bind(py))
-                .is_some_and(|future| future.status() == Status::Returned);
-            // We were woken, and given one, but go: it goes back.
-            this.state.with(py, |state| state.value += i64::from(given));
-        }
-        this.wake_all_who_may(py)?;
-        outcome.map(|()| self.end(py))
-    }
-
-    fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int {
-        show(&[Some(self.semaphore.as_any()), self.waiter.as_ref()], see)
-    }
-}
-
-/// `async with`'s way out.
-pub(crate) struct Leave {
-    semaphore: Py<Semaphore>,
-}
-
-impl Resume for Leave {
-    const NAME: &'static str = "Semaphore.__aexit__";
-
-    fn resume<'py>(&mut self, py: Python<'py>, _thrown: Option<PyErr>) -> PyResult<Step<'py>> {
-        // By name: a subclass may have a `release` of its own.
-        self.semaphore
-            .bind(py)
-            .as_any()
-            .call_method0(pyo3::intern!(py, "release"))?;
-        Ok(Step::End(py.None().into_bound(py)))
-    }
-
-    fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int {
-        show(&[Some(self.semaphore.as_any())], see)
-    }
-}
+gate!(Semaphore);
+waited_at!(Semaphore);

@@ -81,6 +81,18 @@ pub(crate) fn timeout_at(when: Option<f64>) -> Timeout {
 }
 
 impl Timeout {
+    fn new(when: Option<f64>) -> Self {
+        Self {
+            state: Owned::new(State {
+                stage: Stage::Created,
+                when,
+                task: None,
+                requests: 0,
+                timer: None,
+            }),
+        }
+    }
+
     fn enter(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let created = this.state.with(py, |state| state.stage == Stage::Created);
@@ -222,20 +234,6 @@ pub(crate) fn expire(timeout: &Bound<'_, PyAny>) -> PyResult<()> {
     });
     drop(timer);
     Ok(())
-}
-
-impl Timeout {
-    fn new(when: Option<f64>) -> Self {
-        Self {
-            state: Owned::new(State {
-                stage: Stage::Created,
-                when,
-                task: None,
-                requests: 0,
-                timer: None,
-            }),
-        }
-    }
 }
 
 #[pymethods]

@@ -4,6 +4,7 @@ use crate::event_loop;
 use crate::owned::Owned;
 use crate::raw::Object;
 use crate::raw::future::{self, FutureRef, Status};
+use crate::raw::iterator::Step;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -11,56 +12,148 @@ use std::collections::VecDeque;
 use std::ffi::c_int;
 
 /// The futures of those who wait, first come, first served. A future stays until its waiter takes it out.
-pub(crate) struct Waiters(VecDeque<Py<PyAny>>);
+pub(crate) struct Waiters(Owned<VecDeque<Py<PyAny>>>);
 
 impl Waiters {
     pub(crate) const fn new() -> Self {
-        Self(VecDeque::new())
+        Self(Owned::new(VecDeque::new()))
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    pub(crate) fn len(&self, py: Python<'_>) -> usize {
+        self.0.with(py, |futures| futures.len())
     }
 
-    pub(crate) fn push(&mut self, future: &Bound<'_, PyAny>) {
-        self.0.push_back(future.clone().unbind());
+    /// One more waits at the primitive: `routine` keeps his future, until the wait has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`LoopBound::create_future`].
+    pub(crate) fn join<'py>(
+        &self,
+        primitive: &Bound<'py, PyAny>,
+        bound: &LoopBound,
+        routine: &mut Option<Py<PyAny>>,
+    ) -> PyResult<Step<'py>> {
+        let py = primitive.py();
+        let future = bound.create_future(primitive)?;
+        let (listed, kept) = (future.clone().unbind(), future.clone().unbind());
+        self.0.with(py, |futures| futures.push_back(listed));
+        *routine = Some(kept);
+        Ok(Step::Wait(future))
     }
 
-    /// Takes a future out.
-    #[must_use]
-    pub(crate) fn remove(&mut self, future: &Py<PyAny>) -> Option<Py<PyAny>> {
-        let place = self.0.iter().position(|one| one.is(future))?;
-        self.0.remove(place)
+    /// Takes a future out, if it is still there.
+    pub(crate) fn leave(&self, py: Python<'_>, future: &Py<PyAny>) {
+        let held = self.0.with(py, |futures| {
+            let place = futures.iter().position(|one| one.is(future))?;
+            futures.remove(place)
+        });
+        drop(held);
     }
 
     /// Takes the first out.
     #[must_use]
-    pub(crate) fn pop(&mut self) -> Option<Py<PyAny>> {
-        self.0.pop_front()
+    pub(crate) fn pop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.0.with(py, VecDeque::pop_front)
     }
 
     /// Everybody, in order.
     pub(crate) fn all(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        self.0.iter().map(|future| future.clone_ref(py)).collect()
+        self.0.with(py, |futures| {
+            futures.iter().map(|future| future.clone_ref(py)).collect()
+        })
     }
 
     /// The first.
     pub(crate) fn first(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.0.front().map(|future| future.clone_ref(py))
+        self.0.with(py, |futures| {
+            futures.front().map(|future| future.clone_ref(py))
+        })
+    }
+
+    /// The first whose wait has not ended.
+    pub(crate) fn first_pending(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.0.with(py, |futures| {
+            let mut pending = futures
+                .iter()
+                .filter(|future| status(py, future) == Some(Status::Pending));
+            pending.next().map(|future| future.clone_ref(py))
+        })
     }
 
     /// Whether nobody waits who could still be woken.
     pub(crate) fn all_cancelled(&self, py: Python<'_>) -> bool {
-        self.0.iter().all(|future| {
-            FutureRef::exact(future.bind(py))
-                .is_some_and(|future| future.status() == Status::Cancelled)
+        self.0.with(py, |futures| {
+            futures
+                .iter()
+                .all(|future| status(py, future) == Some(Status::Cancelled))
         })
     }
 
     pub(crate) fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.0.iter().try_for_each(|future| visit.call(future))
+        let shown = self
+            .0
+            .try_with(|futures| futures.iter().try_for_each(|future| visit.call(future)));
+        shown.unwrap_or(Ok(()))
+    }
+
+    pub(crate) fn clear(&self) {
+        crate::raw::attached(|py| drop(self.0.with(py, std::mem::take)));
     }
 }
+
+/// How a waiter's future stands; `None` if it is none of ours.
+pub(crate) fn status(py: Python<'_>, future: &Py<PyAny>) -> Option<Status> {
+    FutureRef::exact(future.bind(py)).map(|future| future.status())
+}
+
+/// What the classes with one list of waiters, `waiters`, and one loop, `bound`, show of it to Python and to the collector.
+macro_rules! waited_at {
+    ($class:ident) => {
+        $crate::sync::waiters::bound_to_a_loop!($class);
+
+        #[pymethods]
+        impl $class {
+            #[getter(_waiters)]
+            fn waiters_attribute(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+                self.waiters.all(py)
+            }
+
+            fn __traverse__(
+                &self,
+                visit: pyo3::gc::PyVisit<'_>,
+            ) -> Result<(), pyo3::gc::PyTraverseError> {
+                self.waiters.show(&visit)?;
+                self.bound.show(&visit)
+            }
+
+            fn __clear__(&self) {
+                self.waiters.clear();
+                self.bound.clear();
+            }
+        }
+    };
+}
+pub(crate) use waited_at;
+
+/// The attribute by which asyncio's primitives know their loop, `bound`.
+macro_rules! bound_to_a_loop {
+    ($class:ident) => {
+        #[pymethods]
+        impl $class {
+            #[getter(_loop)]
+            fn loop_attribute(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+                self.bound.get(py)
+            }
+
+            #[setter(_loop)]
+            fn set_loop_attribute(&self, py: Python<'_>, event_loop: Option<Py<PyAny>>) {
+                self.bound.set(py, event_loop);
+            }
+        }
+    };
+}
+pub(crate) use bound_to_a_loop;
 
 /// Ends a waiter's wait, unless it has ended.
 ///
