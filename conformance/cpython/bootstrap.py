@@ -44,10 +44,8 @@ def main() -> None:
             faulthandler.enable()
             faulthandler.dump_traceback_later(request["limit"] * 0.9, exit=True)
             placing().place(request["loop"], base=True)
-            {"bio": use_own_session_objects, "native": use_native_tasks, "accelerated": accelerate}.get(
-                request["mark"], lambda: None
-            )()
-            run_class(out, request["module"], request["class"], request["tests"])
+            with in_place(request["mark"]):
+                run_class(out, request["module"], request["class"], request["tests"])
             faulthandler.cancel_dump_traceback_later()
 
 
@@ -58,6 +56,19 @@ def placing() -> Any:
 def say(out: IO[str], **facts: object) -> None:
     out.write(json.dumps(facts) + "\n")
     out.flush()
+
+
+def in_place(mark: str) -> contextlib.AbstractContextManager[None]:
+    """What a run's mark puts in the place of asyncio's own (`modules.py`)."""
+    if mark == "accelerated":
+        import tepal
+
+        return tepal.accelerated()
+    if mark == "bio":
+        use_own_session_objects()
+    elif mark == "native":
+        use_native_tasks()
+    return contextlib.nullcontext()
 
 
 def use_own_session_objects() -> None:
@@ -77,15 +88,6 @@ def use_native_tasks() -> None:
     asyncio.tasks._CTask = tepal.Task  # type: ignore[attr-defined]
     asyncio.futures._CFuture = tepal.Future  # type: ignore[attr-defined]
 
-
-def accelerate() -> None:
-    """Let the tests of asyncio's primitives run on tepal's."""
-    import tepal
-
-    contexts.enter_context(tepal.accelerated())
-
-
-contexts = contextlib.ExitStack()
 
 # --- what is there -------------------------------------------------------------------------------------------------
 

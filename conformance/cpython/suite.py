@@ -119,10 +119,10 @@ class ModuleRun:
 
     def exclusion(self, test: str, python: str) -> Exclusion | None:
         """The entry for a test: by the module's name it holds for every run of it, by the run's for that one."""
-        ids = {f"{self.name}.{test}", f"{self.module.module}.{test}"}
+        ids = (f"{self.name}.{test}", f"{self.module.module}.{test}")
         with self.lock:
-            entries = [entry for entry in self.plan.exclusions for id in sorted(ids) if entry.covers(id, python)]
-        return entries[0] if entries else None
+            entries = (entry for entry in self.plan.exclusions if any(entry.covers(name, python) for name in ids))
+            return next(entries, None)
 
     def process(self, title: str, tests: list[str], loop: str = "") -> ClassRun:
         plan = self.plan

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ._tepal import sleep as sleep
 from ._tepal import timeout as timeout
@@ -50,17 +50,7 @@ async def _wait_for_now(awaitable: Awaitable[_T]) -> _T:
     if future.done():
         return future.result()
     future.cancel()
-    waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def ended(_future: object) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    future.add_done_callback(ended)
-    try:
-        await waiter
-    finally:
-        future.remove_done_callback(ended)
+    await asyncio.wait([future])
     try:
         return future.result()
     except asyncio.CancelledError as error:
