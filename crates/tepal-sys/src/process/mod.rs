@@ -84,7 +84,3 @@ pub fn environment() -> Vec<CString> {
         })
         .collect()
 }
-
-#[cfg(test)]
-#[cfg(target_os = "linux")]
-mod tests;

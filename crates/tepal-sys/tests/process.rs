@@ -1,8 +1,17 @@
 //! A child that becomes a program, and one that cannot.
+//!
+//! In a test program of their own: until its exec a child has every descriptor of its parent, and the other tests count on a socket or a
+//! pipe to end when they close their end of it.
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in tests, but does not see that all of this file is one"
+)]
 
-use super::*;
-use std::io::Read;
+use std::ffi::CString;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
+use tepal_sys::process::{Command, Stage, spawn};
 
 fn strings(list: &[&str]) -> Vec<CString> {
     list.iter()
