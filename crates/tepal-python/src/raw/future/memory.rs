@@ -123,11 +123,11 @@ unsafe extern "C" fn traverse<K: Kind>(
 ) -> c_int {
     let base = K::BASE.load(Relaxed);
     // SAFETY: the collector calls this with a live instance; the base lives as long as the process.
-    let (kind, traverse, flags, body) = unsafe {
+    let (kind, traverse, is_heap_type, body) = unsafe {
         (
             ffi::Py_TYPE(object),
             (*base).tp_traverse,
-            (*base).tp_flags,
+            ffi::PyType_HasFeature(base, ffi::Py_TPFLAGS_HEAPTYPE) != 0,
             &*native_type::body::<K::Body>(object, K::OFFSET.load(Relaxed)),
         )
     };
@@ -138,7 +138,7 @@ unsafe extern "C" fn traverse<K: Kind>(
     if status != 0 {
         return status;
     }
-    if flags & ffi::Py_TPFLAGS_HEAPTYPE == 0 {
+    if !is_heap_type {
         visit!(visitor, argument, kind.cast());
     }
     // SAFETY: the collector gave both, and what is shown is alive: the body holds a reference.
