@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from benches.loops import FLOOR, LAYERS, SUBJECT
+from benches.loops import ACCELERATED, FLOOR, LAYERS, SUBJECT
 from benches.verdict import Line
 
 #: For a line, the worst allowed cost; None when what it is compared with was not measured.
@@ -24,6 +24,8 @@ class Goal:
     text: str
     patterns: tuple[str, ...]
     limit: Limit
+    subject: str = SUBJECT
+    """Who keeps it: tepal under asyncio's own names, or accelerated."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,13 @@ def judge(lines: Sequence[Line]) -> list[Outcome]:
             if not any(fnmatchcase(line.row.id, pattern) for pattern in goal.patterns):
                 continue
             limit = goal.limit(line, by_id)
-            if limit is None or SUBJECT not in line.medians.keys() | line.errors.keys():
+            if limit is None or goal.subject not in line.medians.keys() | line.errors.keys():
                 continue
             compared += 1
-            if SUBJECT not in line.medians:
+            if goal.subject not in line.medians:
                 missed[line.row.id] = None
-            elif line.cost(SUBJECT) > limit:
-                missed[line.row.id] = line.cost(SUBJECT) / limit if limit else 0.0
+            elif line.cost(goal.subject) > limit:
+                missed[line.row.id] = line.cost(goal.subject) / limit if limit else 0.0
         if compared:
             outcomes.append(Outcome(goal, compared, missed))
     return outcomes
@@ -74,6 +76,15 @@ def _than_layers(factor: float) -> Limit:
         return min((factor * line.cost(name) for name in LAYERS if name in line.medians), default=None)
 
     return limit
+
+
+def _tasks(what: str, row: str, asyncios: float, own: float | None = None) -> list[Goal]:
+    """What was promised of tasks and primitives: by asyncio's own names, and by tepal's."""
+    goals = [Goal(f"{what}: at most {asyncios} × the best rival", (f"micro/{row}",), _than_best(asyncios))]
+    if own is not None:
+        text = f"{what}, tepal's own: at most {own} × the best rival"
+        goals.append(Goal(text, (f"micro/{row}",), _than_best(own), ACCELERATED))
+    return goals
 
 
 def _above_floor(micros: float) -> Limit:
@@ -145,6 +156,16 @@ GOALS = (
         ("tls/*", "handshake/*", "https/*", "udp/*", "sendfile/*", "spawn/*", "pipe/*", "getaddrinfo/*"),
         _than_best(1.0),
     ),
+    *_tasks("sleep(0)", "sleep0", 0.7, 0.35),
+    *_tasks("create_task and await", "create_task", 0.75, 0.45),
+    *_tasks("gather", "gather", 0.65, 0.2),
+    *_tasks("TaskGroup", "taskgroup", 0.55, 0.2),
+    *_tasks("future ping-pong", "future_pingpong", 0.5),
+    *_tasks("Queue ping-pong", "queue_pingpong", 0.7, 0.2),
+    *_tasks("contended Lock", "lock_contended", 0.75, 0.25),
+    *_tasks("timeout", "timeout", 0.65, 0.15),
+    *_tasks("wait_for", "wait_for", 0.65, 0.3),
+    *_tasks("call_soon fan", "call_soon_fan", 1.0),
     Goal(
         "an idle connection: at most 1.2 KiB",
         ("idle/protocol",),

@@ -7,6 +7,7 @@ Each one is tried in a process of its own, because some change the standard libr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import importlib.metadata
 import platform
@@ -24,9 +25,12 @@ CONTROL = "asyncio"
 FLOOR = "floor"
 RIVALS = ("uvloop", "rloop", "rsloop", "zuvloop")
 NAMES = (CONTROL, *RIVALS, SUBJECT)
+#: tepal again, with asyncio's names standing for tepal's primitives: the cost of tepal's own spelling.
+ACCELERATED = "tepal-accelerated"
 #: No loops either: transports laid over a loop that is there, by the loop under them. They stand in rows of what they replace.
 LAYERS = {"aiofastnet": CONTROL, "aiofastnet-uv": "uvloop"}
 _LAYER = "aiofastnet"
+_process = contextlib.ExitStack()
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -42,6 +46,10 @@ class Found:
 
 def factory(name: str) -> LoopFactory:
     """The function that makes a loop of the library called so; every one of them has it under the same name."""
+    if name == ACCELERATED:
+        # For as long as the process lasts, so somebody must hold it.
+        _process.enter_context(importlib.import_module(SUBJECT).accelerated())
+        return factory(SUBJECT)
     if name in LAYERS:
         layer = importlib.import_module(_LAYER)
         return cast("LoopFactory", layer.loop_factory(factory(LAYERS[name])))
@@ -74,6 +82,8 @@ def find(name: str) -> Found:
 def _version(name: str) -> str:
     if name == CONTROL:
         return platform.python_version()
+    if name == ACCELERATED:
+        return _version(SUBJECT)
     if name in LAYERS:
         return f"{_distribution(_LAYER)} on {LAYERS[name]} {_version(LAYERS[name])}"
     return _distribution(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator
 
-from benches.loops import LAYERS
+from benches.loops import ACCELERATED, LAYERS
 from benches.micro import MICRO, names, pipes, spawning
 from benches.micro._case import Cases
 from benches.model import Case, Metrics, Plan, Row
@@ -21,8 +21,8 @@ class Micro:
 
     missing = None
 
-    def __init__(self, cases: Cases, *, layers: bool = False) -> None:
-        self.extras: Collection[str] = list(LAYERS) if layers else []
+    def __init__(self, cases: Cases, *, extras: Collection[str] = ()) -> None:
+        self.extras: Collection[str] = extras
         self._cases = cases
 
     def cases(self, *, quick: bool) -> list[Case]:
@@ -59,9 +59,9 @@ class MicroSession:
 
 def micro_families() -> list[Micro]:
     """The loop's own operations."""
-    return [Micro(MICRO)]
+    return [Micro(MICRO, extras=[ACCELERATED])]
 
 
 def system_families() -> list[Micro]:
     """What a loop asks of the system: processes, pipes, names."""
-    return [Micro(spawning), Micro(pipes, layers=True), Micro(names)]
+    return [Micro(spawning), Micro(pipes, extras=LAYERS), Micro(names)]

@@ -26,6 +26,11 @@ LIMIT = 20
 """Seconds after which a test is taken to hang."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many of the programs made by chance are run (test_random_tasks.py)."""
+    parser.addoption("--programs", type=int, default=500, help="programs of tasks made by chance (default: 500)")
+
+
 class Hung(KeyboardInterrupt):
     """Raised in the main thread by the alarm; a KeyboardInterrupt, for those alone leave a callback."""
 

@@ -34,6 +34,8 @@ from ._sync import QueueShutDown as QueueShutDown
 from ._sync import QueueStatistics as QueueStatistics
 from ._sync import Semaphore as Semaphore
 from ._sync import SemaphoreStatistics as SemaphoreStatistics
+from ._task_group import TaskGroup as TaskGroup
+from ._task_group import TaskGroupStatistics as TaskGroupStatistics
 from ._tepal import Future as Future
 from ._tepal import Handle as Handle
 from ._tepal import Task as Task
@@ -41,8 +43,14 @@ from ._tepal import Timeout as Timeout
 from ._tepal import TimerHandle as TimerHandle
 from ._tepal import __version__ as __version__
 from ._tepal import timeout_at as timeout_at
+from ._waiting import as_completed as as_completed
+from ._waiting import gather as gather
+from ._waiting import run_coroutine_threadsafe as run_coroutine_threadsafe
+from ._waiting import shield as shield
 from ._waiting import sleep as sleep
 from ._waiting import timeout as timeout
+from ._waiting import to_thread as to_thread
+from ._waiting import wait as wait
 from ._waiting import wait_for as wait_for
 
 __all__ = [
@@ -70,15 +78,23 @@ __all__ = [
     "SemaphoreStatistics",
     "Server",
     "Task",
+    "TaskGroup",
+    "TaskGroupStatistics",
     "Timeout",
     "TimerHandle",
     "accelerated",
+    "as_completed",
+    "gather",
     "install",
     "new_event_loop",
     "run",
+    "run_coroutine_threadsafe",
+    "shield",
     "sleep",
     "timeout",
     "timeout_at",
+    "to_thread",
+    "wait",
     "wait_for",
 ]
 
@@ -101,7 +117,10 @@ for _public in (
     Semaphore,
     SemaphoreStatistics,
     Server,
+    TaskGroup,
+    TaskGroupStatistics,
     accelerated,
+    as_completed,
     install,
     new_event_loop,
     run,

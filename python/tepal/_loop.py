@@ -33,7 +33,7 @@ from ._tls import TlsMethods
 from ._transports import TransportMethods
 
 _CLOCK = frozenset({"time", "call_at"})
-_REPLACEABLE = _CLOCK | {"call_soon"}
+_REPLACEABLE = _CLOCK | {"call_soon", "create_task"}
 """Methods that native code passes by, unless somebody has put another in their place."""
 
 
@@ -148,9 +148,13 @@ class EventLoop(
             self._look_for_replacements()
 
     def _look_for_replacements(self) -> None:
-        clock, call_soon = _foreign(type(self))
+        clock, call_soon, create_task = _foreign(type(self))
         own = vars(self)
-        self._set_foreign(clock or not _CLOCK.isdisjoint(own), call_soon or "call_soon" in own)
+        self._set_foreign(
+            clock or not _CLOCK.isdisjoint(own),
+            call_soon or "call_soon" in own,
+            create_task or "create_task" in own,
+        )
 
     # ------------------------------------------------------------------------------- what native code asks for
 
@@ -201,10 +205,10 @@ def new_event_loop() -> EventLoop:
     return EventLoop()
 
 
-def _foreign(kind: type[EventLoop]) -> tuple[bool, bool]:
-    """Whether a subclass replaces the clock, and whether it replaces `call_soon`."""
+def _foreign(kind: type[EventLoop]) -> tuple[bool, bool, bool]:
+    """Whether a subclass replaces the clock, `call_soon`, and `create_task`."""
     replaced = {name for name in _REPLACEABLE if getattr(kind, name) is not getattr(_tepal.Loop, name)}
-    return not _CLOCK.isdisjoint(replaced), "call_soon" in replaced
+    return not _CLOCK.isdisjoint(replaced), "call_soon" in replaced, "create_task" in replaced
 
 
 _forks_watched = False

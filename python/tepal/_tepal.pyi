@@ -4,12 +4,14 @@ import asyncio
 import contextvars
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from typing_extensions import Buffer
 
 _T = TypeVar("_T")
+_FutureT = TypeVar("_FutureT", bound=asyncio.Future[Any])
 
 __version__: str
 BACKEND: str
@@ -41,6 +43,28 @@ class TimerHandle(asyncio.TimerHandle):
 def sleep(delay: float, result: Any = None) -> Coroutine[Any, Any, Any]: ...
 def timeout(delay: float | None) -> Timeout: ...
 def timeout_at(when: float | None) -> Timeout: ...
+def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -> asyncio.Future[list[Any]]: ...
+def shield(arg: Awaitable[_T], /) -> asyncio.Future[_T]: ...
+def wait(
+    fs: Iterable[_FutureT], *, timeout: float | None = None, return_when: str | None = None
+) -> Coroutine[Any, Any, tuple[set[_FutureT], set[_FutureT]]]: ...
+
+class TaskGroup:
+    _tasks: Any
+    _errors: Any
+    _aborting: bool
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, et: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+    def create_task(
+        self,
+        coro: Generator[Any, None, _T] | Coroutine[Any, Any, _T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[_T]: ...
+    def cancel(self) -> None: ...
 
 class Timeout:
     def __new__(cls, when: float | None) -> Self: ...
@@ -157,7 +181,7 @@ class Loop:
     @staticmethod
     def _send(fd: int, data: Buffer, offset: int, /) -> int | None: ...
     def _pending_tasks(self) -> list[asyncio.Task[Any]]: ...
-    def _set_foreign(self, clock: bool, call_soon: bool, /) -> None: ...
+    def _set_foreign(self, clock: bool, call_soon: bool, create_task: bool, /) -> None: ...
     def _start_serving(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],

@@ -1,18 +1,25 @@
 """asyncio's functions for tasks and waiting: those that have a native half, and those that asyncio's own serve as they are.
 
-`sleep`, `timeout` and `timeout_at` are native and want a loop of tepal's. `wait_for` is asyncio's of Python 3.12 on every Python.
-All others (`gather`, `wait`, `shield`, `as_completed`, `TaskGroup`, `to_thread`, `run_coroutine_threadsafe`) are asyncio's: they
-make their tasks and futures by the loop, which makes native ones.
+`sleep`, `timeout` and `timeout_at` are native and want a loop of tepal's; `gather`, `wait` and `shield` are native on one, and
+asyncio's own on others. `wait_for` is asyncio's of Python 3.12 on every Python, `as_completed` that of 3.13. `to_thread` and
+`run_coroutine_threadsafe` are asyncio's: what they make they make by the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+import inspect
+from asyncio import run_coroutine_threadsafe as run_coroutine_threadsafe
+from asyncio import to_thread as to_thread
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Iterator
+from typing import Any, Generic, TypeVar
 
+from ._sync import Queue
+from ._tepal import gather as gather
+from ._tepal import shield as shield
 from ._tepal import sleep as sleep
 from ._tepal import timeout as timeout
+from ._tepal import wait as wait
 
 _T = TypeVar("_T")
 
@@ -50,8 +57,96 @@ async def _wait_for_now(awaitable: Awaitable[_T]) -> _T:
     if future.done():
         return future.result()
     future.cancel()
-    await asyncio.wait([future])
+    await wait([future])
     try:
         return future.result()
     except asyncio.CancelledError as error:
         raise TimeoutError from error
+
+
+class _Completions(Generic[_T]):
+    """What `as_completed` returns: both an iterator of coroutines and an asynchronous iterator of futures.
+
+    Those that have ended lie in a queue in their order; None stands there for each that the end of the time cut off.
+    """
+
+    def __init__(self, awaitables: Iterable[Awaitable[_T]], timeout: float | None) -> None:
+        self._ended: Queue[asyncio.Future[_T] | None] = Queue()
+        event_loop = asyncio.get_running_loop()
+        self._pending = {asyncio.ensure_future(awaitable, loop=event_loop) for awaitable in set(awaitables)}
+        self._left = len(self._pending)
+        for future in self._pending:
+            future.add_done_callback(self._handle_done)
+        self._timer = None
+        if self._pending and timeout is not None:
+            self._timer = event_loop.call_later(timeout, self._handle_timeout)
+
+    def __iter__(self) -> Iterator[Coroutine[Any, Any, _T]]:
+        return self
+
+    def __aiter__(self) -> AsyncIterator[asyncio.Future[_T]]:
+        return self
+
+    def __next__(self) -> Coroutine[Any, Any, _T]:
+        if not self._left:
+            raise StopIteration
+        self._left -= 1
+        return self._wait_for_result()
+
+    async def __anext__(self) -> asyncio.Future[_T]:
+        if not self._left:
+            raise StopAsyncIteration
+        self._left -= 1
+        return await self._wait_for_one()
+
+    async def _wait_for_one(self) -> asyncio.Future[_T]:
+        try:
+            future: asyncio.Future[_T] | None = await self._ended.get()
+        except BaseException:
+            self._left += 1  # it was not taken, so it is still to come
+            raise
+        if future is None:
+            raise TimeoutError
+        return future
+
+    async def _wait_for_result(self) -> _T:
+        return (await self._wait_for_one()).result()
+
+    def _handle_done(self, future: asyncio.Future[_T]) -> None:
+        if future not in self._pending:
+            return  # the time was over first
+        self._pending.discard(future)
+        self._ended.put_nowait(future)
+        if not self._pending and self._timer is not None:
+            self._timer.cancel()
+
+    def _handle_timeout(self) -> None:
+        for future in self._pending:
+            future.remove_done_callback(self._handle_done)
+            self._ended.put_nowait(None)
+        self._pending.clear()
+
+
+def as_completed(fs: Iterable[Awaitable[_T]], *, timeout: float | None = None) -> _Completions[_T]:
+    """Run awaitables concurrently and get them in the order in which they end, as `asyncio.as_completed`.
+
+    ``async for future in as_completed(fs)`` gives futures that have ended: those that were given, and tasks for whatever else was.
+    ``for coroutine in as_completed(fs)`` gives coroutines, each of which waits for the next to end and returns its result.
+
+    Args:
+        fs: Coroutines, futures and other awaitables.
+        timeout: Seconds at most for all of them together; None waits for ever.
+
+    Returns:
+        An iterator of either kind, on every Python.
+
+    Raises:
+        TypeError: What was given is an awaitable itself.
+        RuntimeError: No loop of tepal's runs in this thread.
+        TimeoutError: The time is over; raised by the iteration or by the coroutine.
+
+    To call it is no checkpoint; each step of the iteration is one if nothing has ended yet.
+    """
+    if inspect.isawaitable(fs):
+        raise TypeError(f"expects an iterable of awaitables, not {type(fs).__name__}")
+    return _Completions(fs, timeout)

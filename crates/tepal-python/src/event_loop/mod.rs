@@ -14,7 +14,7 @@ mod sockets;
 mod watch;
 
 pub(crate) use run::Driver;
-pub(crate) use running::running;
+pub(crate) use running::{running, running_opt};
 pub(crate) use sockets::{initialized, receive_into};
 pub(crate) use watch::{Side, Source};
 
@@ -22,6 +22,7 @@ use crate::errors;
 use crate::owned::Owned;
 use crate::raw::Object;
 use crate::stream::StreamJob;
+use crate::sync::Observer;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -48,6 +49,8 @@ pub(crate) enum Job {
     Expire(Py<PyAny>),
     /// The time of a `timeout()` has come.
     Timeout(Py<PyAny>),
+    /// A future has ended that an observer looks after; it lies in its inbox.
+    Told(Py<Observer>),
     /// Something for a stream transport to do.
     Stream(Py<PyAny>, StreamJob),
     /// The next thing that a pipe transport has to do; the pipe knows what (so that a job stays two words).
@@ -113,6 +116,8 @@ pub(crate) struct Loop {
     foreign_time: AtomicBool,
     /// `call_soon` was replaced, in a subclass or on the instance.
     foreign_call_soon: AtomicBool,
+    /// `create_task` was replaced, in a subclass or on the instance.
+    foreign_create_task: AtomicBool,
     /// The identity of the thread that runs the loop; 0 when none does.
     thread: AtomicU64,
     slow_callback_duration: AtomicU64,
@@ -235,6 +240,12 @@ impl Loop {
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         !(self.debug() || self.is_closed_now() || self.foreign_call_soon.load(Relaxed))
+    }
+
+    /// Whether `create_task` was replaced, so that tasks are made through the instance.
+    #[inline]
+    pub(crate) fn is_create_task_foreign(&self) -> bool {
+        self.foreign_create_task.load(Relaxed)
     }
 
     /// Keeps a task until it is done; the key by which it is released.
@@ -408,6 +419,7 @@ impl Loop {
             sleeping: AtomicBool::new(false),
             foreign_time: AtomicBool::new(false),
             foreign_call_soon: AtomicBool::new(false),
+            foreign_create_task: AtomicBool::new(false),
             thread: AtomicU64::new(0),
             slow_callback_duration: AtomicU64::new(0.1f64.to_bits()),
             clock_resolution: clock::resolution(),
@@ -528,10 +540,12 @@ impl Loop {
         self.with(py, |state| handles(py, state.turn.iter_timers()))
     }
 
-    /// Says which methods that native code would pass by were replaced: those of the clock (`time`, `call_at`), and `call_soon`.
-    fn _set_foreign(&self, clock: bool, call_soon: bool) {
+    /// Says which methods that native code would pass by were replaced: those of the clock (`time`, `call_at`), `call_soon`, and
+    /// `create_task`.
+    fn _set_foreign(&self, clock: bool, call_soon: bool, create_task: bool) {
         self.foreign_time.store(clock, Relaxed);
         self.foreign_call_soon.store(call_soon, Relaxed);
+        self.foreign_create_task.store(create_task, Relaxed);
     }
 
     /// Our tasks that are not done (a snapshot).
@@ -603,6 +617,7 @@ impl Loop {
                     | Job::DatagramsBegin(object)
                     | Job::DatagramsReady(object)
                     | Job::DatagramsLost(object) => visit.call(object)?,
+                    Job::Told(observer) => visit.call(observer)?,
                     Job::Accept(_) => {}
                 }
             }

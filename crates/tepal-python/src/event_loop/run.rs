@@ -8,6 +8,7 @@ use crate::pipe;
 use crate::raw::context::Entered;
 use crate::raw::future::{FutureRef, Status};
 use crate::raw::handle::{self, Outcome};
+use crate::raw::raised::Raised;
 use crate::raw::stop_iteration;
 use crate::raw::task::{self, Current};
 use crate::stream;
@@ -156,19 +157,12 @@ impl<'a, 'py> Driver<'a, 'py> {
 
     /// Runs one job, and lets what it wrote go.
     #[inline]
-    fn run_job(&mut self, job: Job) -> PyResult<()> {
+    fn run_job(&mut self, job: Job) -> Result<(), Raised> {
         let this = self.event_loop.get();
         this.in_job.store(true, Relaxed);
         let outcome = match job {
             Job::Task(task) => self.run_task(task),
-            job => match self.current.clear(self.event_loop) {
-                Err(error) => Err(error),
-                Ok(()) => match job {
-                    Job::Handle(handle) => self.run_handle(handle),
-                    native if this.debug() => self.run_native_debug(native),
-                    native => self.run_native(native),
-                },
-            },
+            job => self.run_other(job),
         };
         if this.has_dirty.load(Relaxed) {
             self.flush_dirty()?;
@@ -176,17 +170,28 @@ impl<'a, 'py> Driver<'a, 'py> {
         outcome
     }
 
+    /// Runs a job that is no task's step.
     #[inline]
-    fn run_task(&mut self, task: Py<PyAny>) -> PyResult<()> {
-        let task = task.into_bound(self.py);
-        match self.step_task(&task) {
-            Ok(()) => Ok(()),
-            Err(error) => self.task_failure(&task, error),
+    fn run_other(&mut self, job: Job) -> Result<(), Raised> {
+        self.current.clear(self.event_loop)?;
+        match job {
+            Job::Handle(handle) => self.run_handle(handle),
+            native if self.event_loop.get().debug() => Ok(self.run_native_debug(native)?),
+            native => Ok(self.run_native(native)?),
         }
     }
 
     #[inline]
-    fn step_task(&mut self, task: &Bound<'py, PyAny>) -> PyResult<()> {
+    fn run_task(&mut self, task: Py<PyAny>) -> Result<(), Raised> {
+        let task = task.into_bound(self.py);
+        match self.step_task(&task) {
+            Ok(()) => Ok(()),
+            Err(error) => Ok(self.task_failure(&task, error.into())?),
+        }
+    }
+
+    #[inline]
+    fn step_task(&mut self, task: &Bound<'py, PyAny>) -> Result<(), Raised> {
         let context = task::context(task)?;
         // SAFETY: a task's context is one, and held here.
         unsafe { self.entered.enter(self.py, context.as_ptr())? };
@@ -211,9 +216,9 @@ impl<'a, 'py> Driver<'a, 'py> {
     }
 
     #[inline]
-    fn run_handle(&mut self, handle: Py<PyAny>) -> PyResult<()> {
+    fn run_handle(&mut self, handle: Py<PyAny>) -> Result<(), Raised> {
         if self.event_loop.get().debug() {
-            return self.run_handle_debug(&handle);
+            return Ok(self.run_handle_debug(&handle)?);
         }
         let pointer = handle.as_ptr();
         // SAFETY: `Job::Handle` holds one of our handles, and this frame a reference.
@@ -284,10 +289,11 @@ impl<'a, 'py> Driver<'a, 'py> {
     #[inline]
     fn run_native(&mut self, job: Job) -> PyResult<()> {
         match job {
-            Job::Handle(handle) => self.run_handle(handle),
-            Job::Task(task) => self.run_task(task),
+            Job::Handle(handle) => Ok(self.run_handle(handle)?),
+            Job::Task(task) => Ok(self.run_task(task)?),
             Job::Expire(future) => expire(&future.into_bound(self.py)),
             Job::Timeout(timeout) => sync::expire(&timeout.into_bound(self.py)),
+            Job::Told(observer) => self.run_observer(&observer.into_bound(self.py)),
             Job::Stream(object, job) => stream::run_job(self, object, job),
             Job::Pipe(object) => pipe::run_job(self, object),
             Job::Accept(token) => self.event_loop.get().accept(self, token),
@@ -297,6 +303,29 @@ impl<'a, 'py> Driver<'a, 'py> {
             Job::DatagramsBegin(endpoint) => datagram::begin(self, &endpoint.into_bound(self.py)),
             Job::DatagramsLost(endpoint) => datagram::lose(self, &endpoint.into_bound(self.py)),
         }
+    }
+
+    #[inline]
+    fn run_observer(&mut self, observer: &Bound<'py, sync::Observer>) -> PyResult<()> {
+        match sync::Observer::run(observer) {
+            Ok(()) => Ok(()),
+            Err(error) => self.observer_failure(observer, error),
+        }
+    }
+
+    /// Lets out what ends the loop, and tells the rest, as of a callback.
+    #[cold]
+    fn observer_failure(
+        &mut self,
+        observer: &Bound<'py, sync::Observer>,
+        error: PyErr,
+    ) -> PyResult<()> {
+        self.entered.leave(self.py)?;
+        if errors::ends_the_loop(self.py, &error) {
+            return Err(error);
+        }
+        let message = format!("Exception in callback {}", observer.repr()?);
+        errors::report(self.event_loop, &message, &error, &[])
     }
 
     /// A transport's or a server's job, timed: a slow protocol is named like a slow callback.

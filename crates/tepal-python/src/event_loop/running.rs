@@ -38,12 +38,18 @@ impl Drop for Running {
 /// RuntimeError when none does, which says whether another kind of loop does.
 #[inline]
 pub(crate) fn running(py: Python<'_>) -> PyResult<Bound<'_, Loop>> {
+    running_opt(py).ok_or_else(|| not_running(py))
+}
+
+/// The loop of ours that runs in this thread, if one does.
+#[inline]
+pub(crate) fn running_opt(py: Python<'_>) -> Option<Bound<'_, Loop>> {
     let running = RUNNING.get();
     if running.is_null() {
-        return Err(not_running(py));
+        return None;
     }
     // SAFETY: the driver holds it as long as it is there.
-    Ok(unsafe { from_raw(py, &running) }.clone())
+    Some(unsafe { from_raw(py, &running) }.clone())
 }
 
 #[cold]

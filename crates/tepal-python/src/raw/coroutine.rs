@@ -8,9 +8,10 @@
 
 use super::free_list::FreeList;
 use super::future::{DEPTH, FutureRef};
-use super::iterator::{self, Step};
+use super::iterator::{self, Resumed, Step};
 use super::method_table::{NO_ATTRIBUTE, descriptor, method, value};
 use super::native_type::{slot, visit};
+use super::raised::Raised;
 use super::{Object, attached, enter, enter_hot, fetch};
 use crate::owned::Owned;
 use crate::sync::Routine;
@@ -18,7 +19,9 @@ use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 use pyo3::{PyResult, Python, ffi};
+use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
@@ -32,23 +35,28 @@ pub(crate) trait Resume {
     /// # Errors
     ///
     /// What the coroutine raises: the thrown exception, as a rule.
-    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<PyErr>) -> PyResult<Step<'py>>;
+    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<Raised>) -> Resumed<'py>;
 
     /// As `NativeState::show`.
     fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int;
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    Fresh(Routine),
-    Paused(Routine),
+    Fresh,
+    Paused,
     Running,
     Over,
 }
 
+/// The routine stays where it is, for to move it at each step would cost as much as the step. Whoever makes the stage `Running` has it
+/// for himself until he changes the stage again; else it may be looked at inside the stage's closures. It is there unless the stage
+/// is `Over`.
 #[repr(C)]
 struct Body {
     head: ffi::PyObject,
     stage: Owned<Stage>,
+    routine: UnsafeCell<MaybeUninit<Routine>>,
 }
 
 static CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
@@ -62,15 +70,16 @@ static FREE: FreeList = FreeList::new(DEPTH);
 #[inline]
 pub(crate) fn new(py: Python<'_>, routine: Routine) -> PyResult<Bound<'_, PyAny>> {
     let kind = CLASS.load(Relaxed);
-    // SAFETY: rule 1. What is on the free list is of this type, untracked, its stage dropped; the stage is written before the
-    // object is tracked.
+    // SAFETY: rule 1. What is on the free list is of this type, untracked, its routine dropped; both fields are written before
+    // the object is tracked.
     unsafe {
         let object = FREE.allocate(kind);
         if object.is_null() {
             return Err(fetch(py));
         }
-        let stage = Owned::new(Stage::Fresh(routine));
-        (&raw mut (*object.cast::<Body>()).stage).write(stage);
+        let body = object.cast::<Body>();
+        (&raw mut (*body).routine).write(UnsafeCell::new(MaybeUninit::new(routine)));
+        (&raw mut (*body).stage).write(Owned::new(Stage::Fresh));
         ffi::PyObject_GC_Track(object.cast());
         Ok(Bound::from_owned_ptr(py, object))
     }
@@ -85,43 +94,89 @@ unsafe fn stage<'a>(object: Object) -> &'a Owned<Stage> {
     unsafe { &(*object.cast::<Body>()).stage }
 }
 
+/// # Safety
+///
+/// A live coroutine of ours.
+#[inline]
+unsafe fn routine(object: Object) -> *mut Routine {
+    // SAFETY: the caller's promise.
+    unsafe { (*object.cast::<Body>()).routine.get().cast() }
+}
+
+/// Looks at the routine where it waits; `None` while it runs and when it is over.
+///
+/// # Safety
+///
+/// A live coroutine of ours; `look` runs nothing of Python's.
+unsafe fn look<T>(object: Object, look: impl FnOnce(Stage, &Routine) -> T) -> Option<T> {
+    // SAFETY: the caller's promise; the routine is there at these stages, and nobody makes it run inside the closure.
+    unsafe {
+        let looked = stage(object).try_with(|stage| match stage {
+            Stage::Fresh | Stage::Paused => Some(look(*stage, &*routine(object))),
+            Stage::Running | Stage::Over => None,
+        });
+        looked.flatten()
+    }
+}
+
+/// Makes it run, which gives the caller the routine; the stage it was at.
+///
+/// # Errors
+///
+/// ValueError while it runs, RuntimeError when it is over.
+#[inline]
+fn claim(py: Python<'_>, object: Object) -> Result<Stage, Raised> {
+    // SAFETY: C calls with a coroutine of ours, and holds it.
+    let before = unsafe { stage(object) }.with(py, |stage| {
+        let before = *stage;
+        if before != Stage::Over {
+            *stage = Stage::Running;
+        }
+        before
+    });
+    match before {
+        Stage::Fresh | Stage::Paused => Ok(before),
+        Stage::Running => Err(PyValueError::new_err("coroutine already executing").into()),
+        Stage::Over => {
+            Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine").into())
+        }
+    }
+}
+
+/// Ends what was claimed.
+#[inline]
+fn finish(py: Python<'_>, object: Object) {
+    // SAFETY: the caller has claimed it; it is dropped once, for then the stage is `Over`.
+    unsafe {
+        routine(object).drop_in_place();
+        stage(object).with(py, |stage| *stage = Stage::Over);
+    }
+}
+
 /// Runs the routine to its next pause.
 #[inline]
-fn advance<'py>(py: Python<'py>, object: Object, thrown: Option<PyErr>) -> PyResult<Step<'py>> {
-    // SAFETY: C calls with a coroutine of ours, and holds it.
-    let stage = unsafe { stage(object) };
-    let taken = stage.with(py, |stage| match std::mem::replace(stage, Stage::Running) {
-        Stage::Fresh(routine) => Ok((routine, true)),
-        Stage::Paused(routine) => Ok((routine, false)),
-        Stage::Running => Err(PyValueError::new_err("coroutine already executing")),
-        Stage::Over => {
-            *stage = Stage::Over;
-            Err(PyRuntimeError::new_err(
-                "cannot reuse already awaited coroutine",
-            ))
-        }
-    });
-    let (mut routine, fresh) = taken?;
+fn advance<'py>(py: Python<'py>, object: Object, thrown: Option<Raised>) -> Resumed<'py> {
+    let before = claim(py, object)?;
     let outcome = match thrown {
         // Nothing was begun that would have to be undone.
-        Some(thrown) if fresh => Err(thrown),
-        thrown => routine.resume(py, thrown),
+        Some(thrown) if before == Stage::Fresh => Err(thrown),
+        // SAFETY: just claimed.
+        thrown => unsafe { &mut *routine(object) }.resume(py, thrown),
     };
-    let (left, outcome) = match outcome {
+    match &outcome {
         Ok(Step::Wait(future)) => {
-            if let Some(future) = FutureRef::exact(&future) {
+            if let Some(future) = FutureRef::exact(future) {
                 future.with(|state| state.blocking = true);
             }
-            (Stage::Paused(routine), Ok(Step::Wait(future)))
         }
-        Ok(Step::Pass) => (Stage::Paused(routine), Ok(Step::Pass)),
-        over => {
-            drop(routine);
-            (Stage::Over, over)
+        Ok(Step::Pass) => {}
+        Ok(Step::End(_)) | Err(_) => {
+            finish(py, object);
+            return outcome;
         }
-    };
-    // It was `Running`, so nothing is dropped in there.
-    stage.with(py, |stage| *stage = left);
+    }
+    // SAFETY: as above.
+    unsafe { stage(object) }.with(py, |stage| *stage = Stage::Paused);
     outcome
 }
 
@@ -147,7 +202,7 @@ unsafe extern "C" fn throw(object: Object, arguments: Object) -> Object {
         // SAFETY: METH_VARARGS gives a tuple.
         let arguments = unsafe { Bound::from_borrowed_ptr(py, arguments) };
         let error = iterator::thrown(&arguments.cast_into::<PyTuple>()?)?;
-        advance(py, object, Some(error))?.into_sent(py)
+        advance(py, object, Some(error.into()))?.into_sent(py)
     })
 }
 
@@ -161,19 +216,17 @@ unsafe extern "C" fn close(object: Object, _unused: Object) -> Object {
 /// Ends it where it stands, as `close()` does.
 fn end(py: Python<'_>, object: Object) -> PyResult<()> {
     // SAFETY: C calls with a coroutine of ours.
-    let stage = unsafe { stage(object) };
-    let paused = stage.with(py, |stage| match stage {
-        Stage::Paused(_) => Ok(true),
-        Stage::Running => Err(PyValueError::new_err("coroutine already executing")),
-        Stage::Fresh(_) | Stage::Over => Ok(false),
-    });
-    if !paused? {
-        let old = stage.with(py, |stage| std::mem::replace(stage, Stage::Over));
-        drop(old);
-        return Ok(());
+    match unsafe { stage(object) }.with(py, |stage| *stage) {
+        Stage::Over => return Ok(()),
+        Stage::Fresh => {
+            claim(py, object)?;
+            finish(py, object);
+            return Ok(());
+        }
+        Stage::Paused | Stage::Running => {}
     }
     let exit = pyo3::exceptions::PyGeneratorExit::new_err(());
-    match advance(py, object, Some(exit)) {
+    match advance(py, object, Some(exit.into())).map_err(PyErr::from) {
         Ok(Step::End(_)) => Ok(()),
         Ok(Step::Wait(_) | Step::Pass) => {
             Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit"))
@@ -187,10 +240,11 @@ fn end(py: Python<'_>, object: Object) -> PyResult<()> {
 unsafe extern "C" fn finalize(object: Object) {
     attached(|py| {
         // SAFETY: C calls with a live coroutine of ours.
-        let fresh = unsafe { stage(object) }.try_with(|stage| match stage {
-            Stage::Fresh(routine) => Some(routine.name()),
-            Stage::Paused(_) | Stage::Running | Stage::Over => None,
-        });
+        let fresh = unsafe {
+            look(object, |stage, routine| {
+                (stage == Stage::Fresh).then(|| routine.name())
+            })
+        };
         let raised = PyErr::take(py);
         let outcome = match fresh.flatten() {
             Some(name) => warn(py, name),
@@ -212,14 +266,17 @@ fn warn(py: Python<'_>, name: &str) -> PyResult<()> {
 }
 
 unsafe extern "C" fn dealloc(object: Object) {
-    // SAFETY: C calls this with the last reference gone; the stage is dropped once.
+    // SAFETY: C calls this with the last reference gone, so nobody runs it; what has not ended is ended here.
     unsafe {
-        let over = attached(|py| stage(object).with(py, |stage| matches!(stage, Stage::Over)));
-        if !over && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
+        let is_over =
+            || stage(object).with(Python::assume_attached(), |stage| *stage == Stage::Over);
+        if !is_over() && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return; // resurrected
         }
         ffi::PyObject_GC_UnTrack(object.cast());
-        attached(|_py| (&raw mut (*object.cast::<Body>()).stage).drop_in_place());
+        if !is_over() {
+            attached(|py| finish(py, object));
+        }
         let kind = ffi::Py_TYPE(object);
         FREE.free_finalizable(object);
         ffi::Py_DECREF(kind.cast());
@@ -232,26 +289,20 @@ unsafe extern "C" fn traverse(
     argument: *mut c_void,
 ) -> c_int {
     // SAFETY: the collector calls this with a live instance.
-    let (stage, kind) = unsafe { (stage(object), ffi::Py_TYPE(object).cast()) };
+    let kind = unsafe { ffi::Py_TYPE(object).cast() };
     visit!(visitor, argument, kind);
-    let shown = stage.try_with(|stage| match stage {
-        Stage::Fresh(routine) | Stage::Paused(routine) => {
-            // SAFETY: the collector gave both, and what is shown is alive: the routine holds a reference.
-            routine.show(&mut |held| unsafe { visitor(held, argument) })
-        }
-        Stage::Running | Stage::Over => 0,
-    });
-    shown.unwrap_or(0)
+    // SAFETY: the collector gave both, and what is shown is alive: the routine holds a reference.
+    let see = &mut |held| unsafe { visitor(held, argument) };
+    // SAFETY: as above.
+    unsafe { look(object, |_, routine| routine.show(see)) }.unwrap_or(0)
 }
 
 unsafe extern "C" fn clear(object: Object) -> c_int {
     attached(|py| {
-        // SAFETY: as above.
-        let old = unsafe { stage(object) }.with(py, |stage| match stage {
-            Stage::Running => Stage::Over, // the stack holds what it has
-            _ => std::mem::replace(stage, Stage::Over),
-        });
-        drop(old);
+        // One that runs is ended by whoever runs it.
+        if claim(py, object).is_ok() {
+            finish(py, object);
+        }
     });
     0
 }
@@ -259,18 +310,17 @@ unsafe extern "C" fn clear(object: Object) -> c_int {
 unsafe extern "C" fn name(object: Object, _closure: *mut c_void) -> Object {
     enter(|py| {
         // SAFETY: a live coroutine of ours.
-        let name = unsafe { stage(object) }.with(py, |stage| match stage {
-            Stage::Fresh(routine) | Stage::Paused(routine) => routine.name(),
-            Stage::Running | Stage::Over => "coroutine",
-        });
-        Ok(PyString::new(py, name).into_any().into_ptr())
+        let name = unsafe { look(object, |_, routine| routine.name()) };
+        Ok(PyString::new(py, name.unwrap_or("coroutine"))
+            .into_any()
+            .into_ptr())
     })
 }
 
 unsafe extern "C" fn is_running(object: Object, _closure: *mut c_void) -> Object {
     enter(|py| {
         // SAFETY: a live coroutine of ours.
-        let running = unsafe { stage(object) }.with(py, |stage| matches!(stage, Stage::Running));
+        let running = unsafe { stage(object) }.with(py, |stage| *stage == Stage::Running);
         value(py, running)
     })
 }

@@ -1,6 +1,7 @@
 //! The iterators that `await` drives, a future's and a native coroutine's: how C is told of a step, and what their types share.
 
 use super::native_type::slot;
+use super::raised::Raised;
 use super::{Object, call, enter_hot, stop_iteration};
 use pyo3::exceptions::{PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
@@ -18,6 +19,9 @@ pub(crate) enum Step<'py> {
     /// It is over.
     End(Bound<'py, PyAny>),
 }
+
+/// What a step answers.
+pub(crate) type Resumed<'py> = Result<Step<'py>, Raised>;
 
 impl<'py> Step<'py> {
     /// What `tp_iternext` answers.
@@ -52,7 +56,7 @@ impl<'py> Step<'py> {
 #[inline]
 pub(crate) unsafe fn send_to(
     result: *mut Object,
-    advance: impl for<'py> FnOnce(Python<'py>) -> PyResult<Step<'py>>,
+    advance: impl for<'py> FnOnce(Python<'py>) -> Resumed<'py>,
 ) -> ffi::PySendResult {
     let mut sent = ffi::PySendResult::PYGEN_ERROR;
     let object = enter_hot(|py| {

@@ -2,15 +2,15 @@
 //!
 //! They are put into `Loop` as ordinary method descriptors, so subclasses override them and instances shadow them.
 
+use super::create_task;
 use super::handle::{self, Purpose};
 use super::method_table::method;
-use super::task::{self, Making};
-use super::{Object, call, context, enter, enter_hot, fetch, future};
+use super::{Object, context, enter, enter_hot, fetch, future};
 use crate::event_loop::{Job, Loop, from_raw};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{PyResult, Python, ffi};
 use std::ffi::CStr;
 use std::ptr::null_mut;
@@ -352,7 +352,7 @@ unsafe extern "C" fn create_future(slf: Object, _unused: Object) -> Object {
 
 /// The modules of asyncio in which classes are looked up.
 #[derive(Clone, Copy)]
-enum Module {
+pub(super) enum Module {
     Futures,
     Tasks,
 }
@@ -360,7 +360,7 @@ enum Module {
 /// The class that somebody has put into asyncio's module in the place of the standard one, which ours stands for. Looked up at each
 /// call: programs and tests replace it there at any time.
 #[inline]
-fn replaced(py: Python<'_>, module: Module) -> PyResult<Option<Bound<'_, PyAny>>> {
+pub(super) fn replaced(py: Python<'_>, module: Module) -> PyResult<Option<Bound<'_, PyAny>>> {
     type Watched = (Py<PyDict>, Py<PyAny>);
     static WATCHED: PyOnceLock<[Watched; 2]> = PyOnceLock::new();
     const NAMES: [(&str, &str); 2] = [("asyncio.futures", "Future"), ("asyncio.tasks", "Task")];
@@ -378,121 +378,6 @@ fn replaced(py: Python<'_>, module: Module) -> PyResult<Option<Bound<'_, PyAny>>
     };
     let found = names.bind(py).get_item(name)?;
     Ok(found.filter(|found| !found.is(standard)))
-}
-
-/// `create_task(coro, *, name=None, context=None, eager_start=False)`.
-unsafe extern "C" fn create_task(
-    slf: Object,
-    arguments: Arguments,
-    count: ffi::Py_ssize_t,
-    keywords: Object,
-) -> Object {
-    enter_hot(|py| {
-        // SAFETY: C's calling convention; the method belongs to `Loop`.
-        unsafe {
-            let event_loop = from_raw(py, &slf);
-            let this = event_loop.get();
-            this.check_open()?;
-            if this.task_factory_is_set(py) {
-                return create_task_by_factory(py, slf, arguments, count, keywords);
-            }
-            if let Some(class) = replaced(py, Module::Tasks)? {
-                return make_task(class, event_loop, arguments, count, keywords);
-            }
-            if count != 1 {
-                return Err(PyTypeError::new_err(
-                    "create_task() takes one positional argument, the coroutine",
-                ));
-            }
-            let mut making = Making {
-                coro: Bound::ref_from_ptr(py, &*arguments),
-                name: None,
-                context: None,
-                eager: false,
-            };
-            if !keywords.is_null() {
-                let names = Bound::from_borrowed_ptr(py, keywords).cast_into_unchecked::<PyTuple>();
-                for (index, keyword) in names.iter_borrowed().enumerate() {
-                    let given = Bound::ref_from_ptr(py, &*arguments.add(1 + index));
-                    let given = Some(given).filter(|given| !given.is_none());
-                    // Interned on both sides, so mostly the same object.
-                    if keyword.is(pyo3::intern!(py, "name")) {
-                        making.name = given;
-                        continue;
-                    }
-                    match &*keyword.cast::<PyString>()?.to_cow()? {
-                        "name" => making.name = given,
-                        "context" => making.context = given,
-                        "eager_start" => {
-                            making.eager = match given {
-                                Some(given) => given.is_truthy()?,
-                                None => false,
-                            }
-                        }
-                        other => {
-                            return Err(PyTypeError::new_err(format!(
-                                "create_task() got an unexpected keyword argument '{other}'"
-                            )));
-                        }
-                    }
-                }
-            }
-            task::new(event_loop, &making)
-        }
-    })
-}
-
-/// A task of a class that somebody has put in the standard one's place: `class(coro, **keywords, loop=loop)`.
-///
-/// # Safety
-///
-/// As [`create_task`].
-#[cold]
-unsafe fn make_task(
-    class: Bound<'_, PyAny>,
-    event_loop: &Bound<'_, Loop>,
-    arguments: Arguments,
-    count: ffi::Py_ssize_t,
-    keywords: Object,
-) -> PyResult<Object> {
-    let py = event_loop.py();
-    let all = PyDict::new(py);
-    // SAFETY: the caller's promise.
-    let positional = unsafe {
-        if !keywords.is_null() {
-            let names = Bound::from_borrowed_ptr(py, keywords).cast_into_unchecked::<PyTuple>();
-            for (index, name) in names.iter().enumerate() {
-                let given = *arguments.add(count as usize + index);
-                all.set_item(name, Bound::from_borrowed_ptr(py, given))?;
-            }
-        }
-        let given =
-            (0..count as usize).map(|index| Bound::from_borrowed_ptr(py, *arguments.add(index)));
-        PyTuple::new(py, given.collect::<Vec<_>>())?
-    };
-    all.set_item("loop", event_loop)?;
-    Ok(class.call(positional, Some(&all))?.into_ptr())
-}
-
-/// With a task factory: in Python, by this interpreter's own rules.
-///
-/// # Safety
-///
-/// As [`create_task`].
-#[cold]
-unsafe fn create_task_by_factory(
-    py: Python<'_>,
-    slf: Object,
-    arguments: Arguments,
-    count: ffi::Py_ssize_t,
-    keywords: Object,
-) -> PyResult<Object> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let method = Bound::from_borrowed_ptr(py, slf).getattr("_create_task")?;
-        let made = ffi::PyObject_Vectorcall(method.as_ptr(), arguments, count as usize, keywords);
-        call::owned(py, made).map(Bound::into_ptr)
-    }
 }
 
 pub(crate) type FastKeywords =
@@ -537,7 +422,7 @@ static mut METHODS: [ffi::PyMethodDef; 7] = [
     ),
     fast(
         c"create_task",
-        create_task,
+        create_task::by_loop,
         c"create_task($self, coro, *, name=None, context=None, eager_start=False)\n--\n\nRun a coroutine in a task.",
     ),
     method(
@@ -560,19 +445,34 @@ static mut METHODS: [ffi::PyMethodDef; 7] = [
 ///
 /// MemoryError.
 pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
-    let class = py.get_type::<Loop>();
-    for index in 0..METHODS_COUNT {
-        // SAFETY: the table is static and never written; descriptors keep pointers into it.
+    // SAFETY: the functions take a `Loop`; the table is static and never written.
+    unsafe { add_methods(&py.get_type::<Loop>(), &raw mut METHODS) }
+}
+
+/// Puts methods into a class as ordinary descriptors.
+///
+/// # Errors
+///
+/// MemoryError.
+///
+/// # Safety
+///
+/// The table is static and never written (descriptors keep pointers into it), and its functions treat their receivers as instances of
+/// the class.
+pub(super) unsafe fn add_methods<const COUNT: usize>(
+    class: &Bound<'_, PyType>,
+    table: *mut [ffi::PyMethodDef; COUNT],
+) -> PyResult<()> {
+    for index in 0..COUNT {
+        // SAFETY: the caller's promise.
         unsafe {
-            let definition = (&raw mut METHODS).cast::<ffi::PyMethodDef>().add(index);
+            let definition = table.cast::<ffi::PyMethodDef>().add(index);
             let name = CStr::from_ptr((*definition).ml_name)
                 .to_str()
                 .unwrap_or_default();
             let descriptor = ffi::PyDescr_NewMethod(class.as_type_ptr(), definition);
-            class.setattr(name, Bound::from_owned_ptr_or_err(py, descriptor)?)?;
+            class.setattr(name, Bound::from_owned_ptr_or_err(class.py(), descriptor)?)?;
         }
     }
     Ok(())
 }
-
-const METHODS_COUNT: usize = 7;

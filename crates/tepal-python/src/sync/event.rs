@@ -4,7 +4,8 @@ use super::waiters::{show, waited_at, wake};
 use super::{LoopBound, Routine, Waiters, woken};
 use crate::raw::Object;
 use crate::raw::coroutine::{self, Resume};
-use crate::raw::iterator::Step;
+use crate::raw::iterator::{Resumed, Step};
+use crate::raw::raised::Raised;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyTuple};
 use std::ffi::c_int;
@@ -73,7 +74,7 @@ pub(crate) struct Wait {
 impl Resume for Wait {
     const NAME: &'static str = "Event.wait";
 
-    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<PyErr>) -> PyResult<Step<'py>> {
+    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<Raised>) -> Resumed<'py> {
         let event = self.event.bind(py);
         let this = event.get();
         if let Some(waiter) = self.waiter.take() {

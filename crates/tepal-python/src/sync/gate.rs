@@ -4,7 +4,8 @@ use super::waiters::show;
 use super::{LoopBound, Routine, Waiters, woken};
 use crate::raw::Object;
 use crate::raw::coroutine::{self, Resume};
-use crate::raw::iterator::Step;
+use crate::raw::iterator::{Resumed, Step};
+use crate::raw::raised::Raised;
 use pyo3::PyClass;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
@@ -31,7 +32,12 @@ pub(crate) trait Gate: PyClass<Frozen = True> + Sync + Sized {
     /// # Errors
     ///
     /// The error of the wait; what the loop's `call_soon` raises.
-    fn end_wait(&self, py: Python<'_>, waiter: &Py<PyAny>, outcome: PyResult<()>) -> PyResult<()>;
+    fn end_wait(
+        &self,
+        py: Python<'_>,
+        waiter: &Py<PyAny>,
+        outcome: Result<(), Raised>,
+    ) -> Result<(), Raised>;
 }
 
 /// `acquire()`, and `async with`'s way in, which says nothing.
@@ -55,7 +61,7 @@ impl<G: Gate> Acquire<G> {
 impl<G: Gate> Resume for Acquire<G> {
     const NAME: &'static str = G::ACQUIRE;
 
-    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<PyErr>) -> PyResult<Step<'py>> {
+    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<Raised>) -> Resumed<'py> {
         let gate = self.gate.bind(py);
         let this = gate.get();
         if let Some(waiter) = self.waiter.take() {
@@ -95,7 +101,7 @@ impl<G: Gate> Leave<G> {
 impl<G: Gate> Resume for Leave<G> {
     const NAME: &'static str = G::LEAVE;
 
-    fn resume<'py>(&mut self, py: Python<'py>, _thrown: Option<PyErr>) -> PyResult<Step<'py>> {
+    fn resume<'py>(&mut self, py: Python<'py>, _thrown: Option<Raised>) -> Resumed<'py> {
         // By name: a subclass may have a `release` of its own.
         self.gate
             .bind(py)

@@ -3,6 +3,7 @@
 use super::gate::{Acquire, Gate, Leave, gate};
 use super::waiters::{waited_at, wake};
 use super::{LoopBound, Routine, Waiters};
+use crate::raw::raised::Raised;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -50,7 +51,12 @@ impl Gate for Lock {
         !self.locked() && self.waiters.all_cancelled(py) && !self.locked.swap(true, Relaxed)
     }
 
-    fn end_wait(&self, py: Python<'_>, _waiter: &Py<PyAny>, outcome: PyResult<()>) -> PyResult<()> {
+    fn end_wait(
+        &self,
+        py: Python<'_>,
+        _waiter: &Py<PyAny>,
+        outcome: Result<(), Raised>,
+    ) -> Result<(), Raised> {
         if outcome.is_ok() {
             self.locked.store(true, Relaxed);
         } else if !self.locked() {

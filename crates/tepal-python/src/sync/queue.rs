@@ -10,7 +10,8 @@ use crate::owned::Owned;
 use crate::raw::Object;
 use crate::raw::coroutine::{self, Resume};
 use crate::raw::future::{FutureRef, Status};
-use crate::raw::iterator::Step;
+use crate::raw::iterator::{Resumed, Step};
+use crate::raw::raised::Raised;
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -464,7 +465,7 @@ pub(crate) struct Get {
 impl Resume for Get {
     const NAME: &'static str = "Queue.get";
 
-    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<PyErr>) -> PyResult<Step<'py>> {
+    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<Raised>) -> Resumed<'py> {
         let queue = self.queue.bind(py);
         if let Some(waiter) = self.waiter.take()
             && let Err(error) = woken(py, &waiter, thrown)
@@ -475,14 +476,14 @@ impl Resume for Get {
         }
         if Queue::is_empty(queue)? {
             if queue.get().is_shut_down(py) {
-                return Err(refuse(py, Refusal::ShutDown));
+                return Err(refuse(py, Refusal::ShutDown).into());
             }
             let this = queue.get();
             return this
                 .getters
                 .join(queue.as_any(), &this.bound, &mut self.waiter);
         }
-        Queue::get_now(queue).map(Step::End)
+        Ok(Step::End(Queue::get_now(queue)?))
     }
 
     fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int {
@@ -500,7 +501,7 @@ pub(crate) struct Put {
 impl Resume for Put {
     const NAME: &'static str = "Queue.put";
 
-    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<PyErr>) -> PyResult<Step<'py>> {
+    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<Raised>) -> Resumed<'py> {
         let queue = self.queue.bind(py);
         if let Some(waiter) = self.waiter.take()
             && let Err(error) = woken(py, &waiter, thrown)
@@ -511,7 +512,7 @@ impl Resume for Put {
         }
         if Queue::is_full(queue)? {
             if queue.get().is_shut_down(py) {
-                return Err(refuse(py, Refusal::ShutDown));
+                return Err(refuse(py, Refusal::ShutDown).into());
             }
             let this = queue.get();
             return this
@@ -542,7 +543,7 @@ pub(crate) struct Join {
 impl Resume for Join {
     const NAME: &'static str = "Queue.join";
 
-    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<PyErr>) -> PyResult<Step<'py>> {
+    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<Raised>) -> Resumed<'py> {
         let queue = self.queue.bind(py);
         let this = queue.get();
         if let Some(waiter) = self.waiter.take() {

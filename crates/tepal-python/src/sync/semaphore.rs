@@ -5,6 +5,7 @@ use super::waiters::{status, waited_at, wake};
 use super::{LoopBound, Routine, Waiters};
 use crate::owned::Owned;
 use crate::raw::future::Status;
+use crate::raw::raised::Raised;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -66,7 +67,12 @@ impl Gate for Semaphore {
         free
     }
 
-    fn end_wait(&self, py: Python<'_>, waiter: &Py<PyAny>, outcome: PyResult<()>) -> PyResult<()> {
+    fn end_wait(
+        &self,
+        py: Python<'_>,
+        waiter: &Py<PyAny>,
+        outcome: Result<(), Raised>,
+    ) -> Result<(), Raised> {
         if outcome.is_err() && status(py, waiter) == Some(Status::Returned) {
             // We were woken, and given one, but go: it goes back.
             self.add(py, 1);

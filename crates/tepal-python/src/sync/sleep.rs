@@ -4,10 +4,12 @@ use super::Routine;
 use super::waiters::{show, woken};
 use crate::event_loop::{self, Job, Loop};
 use crate::raw::coroutine::{self, Resume};
-use crate::raw::iterator::Step;
+use crate::raw::iterator::{Resumed, Step};
+use crate::raw::raised::Raised;
 use crate::raw::{Object, future};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 use std::ffi::c_int;
 use tepal_core::timers::TimerKey;
 
@@ -52,7 +54,7 @@ impl Sleep {
 impl Resume for Sleep {
     const NAME: &'static str = "sleep";
 
-    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<PyErr>) -> PyResult<Step<'py>> {
+    fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<Raised>) -> Resumed<'py> {
         match std::mem::replace(&mut self.stage, Stage::Passed) {
             Stage::Begin => {}
             Stage::Passed => {
@@ -72,9 +74,16 @@ impl Resume for Sleep {
             }
         }
         let delay = self.delay.bind(py);
-        let seconds: f64 = delay.extract()?;
+        // (As a float a number would first be made into one of Python's.)
+        let seconds = match delay
+            .cast_exact::<PyInt>()
+            .map(|whole| whole.extract::<i32>())
+        {
+            Ok(Ok(whole)) => f64::from(whole),
+            _ => delay.extract()?,
+        };
         if seconds.is_nan() {
-            return Err(PyValueError::new_err("Invalid delay: NaN (not a number)"));
+            return Err(PyValueError::new_err("Invalid delay: NaN (not a number)").into());
         }
         if seconds <= 0.0 {
             return Ok(Step::Pass);

@@ -6,7 +6,8 @@ use crate::event_loop::{self, Job, Loop};
 use crate::owned::Owned;
 use crate::raw::Object;
 use crate::raw::coroutine::{self, Resume};
-use crate::raw::iterator::Step;
+use crate::raw::iterator::{Resumed, Step};
+use crate::raw::raised::Raised;
 use crate::raw::{future, task};
 use pyo3::exceptions::{PyBaseExceptionGroup, PyRuntimeError, PyTimeoutError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -326,7 +327,7 @@ pub(crate) struct Enter(Py<Timeout>);
 impl Resume for Enter {
     const NAME: &'static str = "Timeout.__aenter__";
 
-    fn resume<'py>(&mut self, py: Python<'py>, _thrown: Option<PyErr>) -> PyResult<Step<'py>> {
+    fn resume<'py>(&mut self, py: Python<'py>, _thrown: Option<Raised>) -> Resumed<'py> {
         let timeout = self.0.bind(py);
         Timeout::enter(timeout)?;
         Ok(Step::End(timeout.clone().into_any()))
@@ -346,7 +347,7 @@ pub(crate) struct Exit {
 impl Resume for Exit {
     const NAME: &'static str = "Timeout.__aexit__";
 
-    fn resume<'py>(&mut self, py: Python<'py>, _thrown: Option<PyErr>) -> PyResult<Step<'py>> {
+    fn resume<'py>(&mut self, py: Python<'py>, _thrown: Option<Raised>) -> Resumed<'py> {
         let exception = self.exception.take().map(|held| held.into_bound(py));
         self.timeout.get().exit(exception, py)?;
         Ok(Step::End(py.None().into_bound(py)))

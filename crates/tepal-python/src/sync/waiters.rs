@@ -4,7 +4,8 @@ use crate::event_loop;
 use crate::owned::Owned;
 use crate::raw::Object;
 use crate::raw::future::{self, FutureRef, Status};
-use crate::raw::iterator::Step;
+use crate::raw::iterator::{Resumed, Step};
+use crate::raw::raised::Raised;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -33,7 +34,7 @@ impl Waiters {
         primitive: &Bound<'py, PyAny>,
         bound: &LoopBound,
         routine: &mut Option<Py<PyAny>>,
-    ) -> PyResult<Step<'py>> {
+    ) -> Resumed<'py> {
         let py = primitive.py();
         let future = bound.create_future(primitive)?;
         let (listed, kept) = (future.clone().unbind(), future.clone().unbind());
@@ -182,13 +183,18 @@ pub(crate) fn wake(py: Python<'_>, future: &Py<PyAny>, value: bool) -> PyResult<
 ///
 /// That exception; RuntimeError when it has not ended, and somebody else than a task resumed the coroutine.
 #[inline]
-pub(crate) fn woken(py: Python<'_>, future: &Py<PyAny>, thrown: Option<PyErr>) -> PyResult<()> {
+pub(crate) fn woken(
+    py: Python<'_>,
+    future: &Py<PyAny>,
+    thrown: Option<Raised>,
+) -> Result<(), Raised> {
     if let Some(thrown) = thrown {
         return Err(thrown);
     }
     match FutureRef::exact(future.bind(py)) {
-        Some(future) if future.status() != Status::Pending => future.result().map(drop),
-        _ => Err(PyRuntimeError::new_err("await wasn't used with future")),
+        Some(future) if future.status() == Status::Returned => Ok(()),
+        Some(future) if future.status() != Status::Pending => Ok(future.result().map(drop)?),
+        _ => Err(PyRuntimeError::new_err("await wasn't used with future").into()),
     }
 }
 

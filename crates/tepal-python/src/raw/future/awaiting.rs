@@ -9,6 +9,7 @@ use crate::raw::free_list::FreeList;
 use crate::raw::iterator::{self, Step};
 use crate::raw::method_table::method;
 use crate::raw::native_type::{slot, visit};
+use crate::raw::raised::Raised;
 use crate::raw::{Object, enter, enter_hot, fetch};
 use pyo3::exceptions::{PyDeprecationWarning, PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
@@ -57,7 +58,7 @@ pub(super) fn new(future: &FutureRef<'_, '_>) -> PyResult<Object> {
 
 /// The next step; `None` when it has ended already.
 #[inline]
-fn advance(py: Python<'_>, object: Object) -> PyResult<Option<Step<'_>>> {
+fn advance(py: Python<'_>, object: Object) -> Result<Option<Step<'_>>, Raised> {
     // SAFETY: C calls with a live iterator of ours; the future is alive as long as the field holds it, so a reference is taken.
     let (held, state) = unsafe {
         let this = object.cast::<Awaiting>();
@@ -82,10 +83,13 @@ fn advance(py: Python<'_>, object: Object) -> PyResult<Option<Step<'_>>> {
     });
     if !pending {
         finish(object);
-        return future.result().map(|value| Some(Step::End(value)));
+        return Ok(Some(Step::End(match future.value(Status::Returned) {
+            Some(value) => value,
+            None => future.result()?,
+        })));
     }
     if asked {
-        return Err(PyRuntimeError::new_err("await wasn't used with future"));
+        return Err(PyRuntimeError::new_err("await wasn't used with future").into());
     }
     Ok(Some(Step::Wait(held)))
 }

@@ -1,8 +1,10 @@
 //! Who waits for a future, and how they are told.
 
 use crate::event_loop::{Job, Loop};
+use crate::raw::context;
 use crate::raw::handle::{self, Purpose};
 use crate::raw::task;
+use crate::sync::Observer;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyResult, Python};
@@ -16,6 +18,8 @@ pub(crate) enum Callback {
     },
     /// A task of ours that awaits the future.
     Wake(Py<PyAny>),
+    /// One that looks after several futures.
+    Tell(Py<Observer>),
 }
 
 impl Callback {
@@ -26,6 +30,7 @@ impl Callback {
                 context: context.clone_ref(py),
             },
             Self::Wake(task) => Self::Wake(task.clone_ref(py)),
+            Self::Tell(observer) => Self::Tell(observer.clone_ref(py)),
         }
     }
 
@@ -45,6 +50,10 @@ impl Callback {
             Self::Wake(task) => {
                 let context = task::context(task.bind(py))?;
                 Ok((task::wakeup(task.into_bound(py))?, context))
+            }
+            Self::Tell(observer) => {
+                let context = context::given_or_current(py, None)?;
+                Ok((observer.into_bound(py).into_any(), context))
             }
         }
     }
@@ -73,6 +82,20 @@ impl Callbacks {
         }
     }
 
+    /// Takes an observer out; what is returned is to be dropped elsewhere.
+    #[must_use]
+    pub(crate) fn remove_observer(&mut self, observer: &Bound<'_, Observer>) -> Vec<Callback> {
+        let is_it = |callback: &mut Callback| match callback {
+            Callback::Tell(told) => told.is(observer),
+            Callback::Call { .. } | Callback::Wake(_) => false,
+        };
+        let first = self.first.take_if(is_it);
+        first
+            .into_iter()
+            .chain(self.more.extract_if(.., is_it))
+            .collect()
+    }
+
     /// Everybody, taken out.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
@@ -88,6 +111,7 @@ impl Callbacks {
             let (one, other) = match callback {
                 Callback::Call { function, context } => (function, Some(context)),
                 Callback::Wake(task) => (task, None),
+                Callback::Tell(observer) => (observer.as_any(), None),
             };
             std::iter::once(one).chain(other)
         })
@@ -150,6 +174,10 @@ fn schedule(
     let py = event_loop.py();
     let job = match callback {
         Callback::Wake(task) => Job::Task(task),
+        Callback::Tell(observer) => {
+            observer.get().note(py, future);
+            Job::Told(observer)
+        }
         Callback::Call { function, context } => {
             // SAFETY: a loop of ours; the function and the future live through the call; the context is handed over.
             let handle = unsafe {

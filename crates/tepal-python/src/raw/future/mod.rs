@@ -24,7 +24,7 @@ mod outcome;
 pub(crate) use callbacks::{Callback, call_soon_by_name};
 pub(crate) use memory::{Body, allocate};
 pub(crate) use methods::{attributes, await_slots, entries, message, set_attribute};
-pub(crate) use outcome::{Outcome, invalid_state, is_cancelled_error};
+pub(crate) use outcome::{Outcome, cancelled_error_class, invalid_state, is_cancelled_error};
 
 use callbacks::{Callbacks, call_soon};
 use memory::type_slots;
@@ -35,6 +35,7 @@ use super::native_type::{self, body_offset, slot};
 use crate::event_loop::Loop;
 use crate::owned::Owned;
 use crate::raw::task::TaskKind;
+use crate::sync::Observer;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -79,6 +80,8 @@ struct Rare {
     cancelled_error: Option<Py<PyAny>>,
     /// Debug mode: where the future was made.
     source_traceback: Option<Py<PyAny>>,
+    /// What `gather()` gathered, for the future that it returned: it is cancelled in its place.
+    delegate: Option<Py<Observer>>,
 }
 
 impl FutureState {
@@ -119,7 +122,9 @@ impl FutureState {
             ]
         });
         let own = [&self.event_loop, &self.value];
+        let delegate = self.rare.as_deref().and_then(|rare| rare.delegate.as_ref());
         let held = own.into_iter().chain(rare).flatten();
+        let held = held.chain(delegate.map(Py::as_any));
         super::native_state::show_all(held.chain(self.callbacks.objects()), see)
     }
 }

@@ -3,6 +3,7 @@
 use super::{Callback, Callbacks, FutureRef, Status, call_soon, uninitialized};
 use crate::names;
 use crate::raw::context;
+use crate::sync::{Gather, Observer};
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -118,6 +119,13 @@ impl<'py> FutureRef<'_, 'py> {
         if status != Status::Pending {
             return Ok(false);
         }
+        let delegate = self.with(|state| {
+            let delegate = state.rare.as_ref()?.delegate.as_ref();
+            delegate.map(|observer| observer.clone_ref(self.py()))
+        });
+        if let Some(delegate) = delegate {
+            return Gather::cancel(delegate.bind(self.py()), message.as_ref());
+        }
         self.set_cancel_message(message);
         self.end(Status::Cancelled, None, |_| ())
     }
@@ -209,6 +217,18 @@ impl<'py> FutureRef<'_, 'py> {
                 Callbacks::from_iter([callback]),
             ),
         }
+    }
+
+    /// Takes an observer off the list of those who are told.
+    pub(crate) fn remove_observer(&self, observer: &Bound<'_, Observer>) {
+        let removed = self.with(|state| state.callbacks.remove_observer(observer));
+        drop(removed);
+    }
+
+    /// From now on `cancel` cancels what `gather()` gathered.
+    pub(crate) fn delegate_cancel(&self, gather: Py<Observer>) {
+        let old = self.with(|state| state.rare().delegate.replace(gather));
+        drop(old);
     }
 
     /// Takes a function off the list of those who are called; how often it stood there.
@@ -459,6 +479,7 @@ fn address(callback: &Callback) -> (usize, usize) {
             (function.as_ptr() as usize, context.as_ptr() as usize)
         }
         Callback::Wake(task) => (task.as_ptr() as usize, 0),
+        Callback::Tell(observer) => (observer.as_ptr() as usize, 0),
     }
 }
 

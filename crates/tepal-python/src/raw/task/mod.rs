@@ -19,7 +19,7 @@ mod step;
 mod wakeup;
 
 pub(crate) use methods::register;
-pub(crate) use registry::{Current, current};
+pub(crate) use registry::{Current, current, note_end_of_wait, note_wait};
 pub(crate) use step::run;
 pub(crate) use wakeup::wakeup;
 
@@ -265,7 +265,7 @@ impl<'a, 'py> TaskRef<'a, 'py> {
 /// # Errors
 ///
 /// What a foreign `cancel` raises.
-fn cancel_awaited<'py>(
+pub(crate) fn cancel_awaited<'py>(
     awaited: &Bound<'py, PyAny>,
     message: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<bool> {
@@ -324,6 +324,21 @@ pub(crate) fn withdraw(task: &Bound<'_, PyAny>) -> PyResult<u32> {
     }
 }
 
+/// Has nobody told when a task is destroyed while it is pending, whatever kind of future it is.
+///
+/// # Errors
+///
+/// What a foreign attribute raises.
+pub(crate) fn silence(task: &Bound<'_, PyAny>) -> PyResult<()> {
+    match TaskRef::exact(task) {
+        Some(task) => {
+            task.with(|state| state.log_destroy_pending = false);
+            Ok(())
+        }
+        None => task.setattr(pyo3::intern!(task.py(), "_log_destroy_pending"), false),
+    }
+}
+
 /// The context that a task runs in.
 ///
 /// # Errors
@@ -355,7 +370,17 @@ pub(crate) struct Making<'a, 'py> {
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-impl Making<'_, '_> {
+impl<'a, 'py> Making<'a, 'py> {
+    /// A task of this coroutine, with nothing else said.
+    pub(crate) const fn of(coro: &'a Bound<'py, PyAny>) -> Self {
+        Self {
+            coro,
+            name: None,
+            context: None,
+            eager: false,
+        }
+    }
+
     /// # Errors
     ///
     /// TypeError for what is no coroutine or no context; what `str(name)` raises.
@@ -388,7 +413,7 @@ impl Making<'_, '_> {
 ///
 /// What `asyncio.iscoroutine` raises.
 #[inline]
-fn is_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(crate) fn is_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     // SAFETY: rule 1.
     if unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) } != 0 {
         return Ok(true);
@@ -405,7 +430,10 @@ fn is_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
 ///
 /// TypeError as [`Making`] has it; RuntimeError when the loop is closed; with `eager`, KeyboardInterrupt and SystemExit from the coroutine.
 #[inline]
-pub(crate) fn new(event_loop: &Bound<'_, Loop>, making: &Making<'_, '_>) -> PyResult<Object> {
+pub(crate) fn new<'py>(
+    event_loop: &Bound<'py, Loop>,
+    making: &Making<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
     let fresh = TaskBody {
         task: Owned::new(making.state()?),
@@ -422,7 +450,7 @@ pub(crate) fn new(event_loop: &Bound<'_, Loop>, making: &Making<'_, '_>) -> PyRe
         task.future.note_source()?;
     }
     start(task, making.eager)?;
-    Ok(object.into_ptr())
+    Ok(object)
 }
 
 /// Lets a new task begin: at once if it is eager and the loop runs, else in the next turn.

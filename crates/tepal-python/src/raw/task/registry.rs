@@ -82,7 +82,7 @@ pub(super) fn forget(task: TaskRef<'_, '_>) -> PyResult<()> {
 /// # Errors
 ///
 /// RuntimeError when the loop does not run in this thread.
-#[cfg(Py_3_12)]
+#[cfg(Py_3_14)]
 pub(super) fn swap<'py>(
     event_loop: &Bound<'py, PyAny>,
     task: Option<&Bound<'py, PyAny>>,
@@ -95,23 +95,44 @@ pub(super) fn swap<'py>(
     Ok(Some(before).filter(|before| !before.is_none()))
 }
 
-/// As above, with the dict that 3.11 keeps.
-#[cfg(not(Py_3_12))]
+/// As above, with the dict that is behind asyncio's functions up to 3.13.
+#[cfg(not(Py_3_14))]
 pub(super) fn swap<'py>(
     event_loop: &Bound<'py, PyAny>,
     task: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    use pyo3::types::PyDict;
-    static CURRENT: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let py = event_loop.py();
-    let current = CURRENT.import(py, ASYNCIO, "_current_tasks")?;
-    let before = current.get_item(event_loop)?;
-    match task {
-        Some(task) => current.set_item(event_loop, task)?,
-        None if before.is_some() => current.del_item(event_loop)?,
-        None => {}
+    let before = current_tasks(event_loop.py())?.get_item(event_loop)?;
+    if task.is_some() || before.is_some() {
+        tell(event_loop, task)?;
     }
     Ok(before)
+}
+
+/// Makes a task (or none, when one was) the loop's current one.
+///
+/// # Errors
+///
+/// As [`swap`].
+#[inline]
+fn tell(event_loop: &Bound<'_, PyAny>, task: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    #[cfg(Py_3_14)]
+    return swap(event_loop, task).map(drop);
+    #[cfg(not(Py_3_14))]
+    match task {
+        Some(task) => current_tasks(event_loop.py())?.set_item(event_loop, task),
+        // (Asked first: a program that plays with asyncio's private functions may have taken it out.)
+        None if current_tasks(event_loop.py())?.contains(event_loop)? => {
+            current_tasks(event_loop.py())?.del_item(event_loop)
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(not(Py_3_14))]
+#[inline]
+fn current_tasks(py: Python<'_>) -> PyResult<&Bound<'_, pyo3::types::PyDict>> {
+    static CURRENT: PyOnceLock<Py<pyo3::types::PyDict>> = PyOnceLock::new();
+    CURRENT.import(py, ASYNCIO, "_current_tasks")
 }
 
 /// Enters a task by asyncio's own rule, which refuses while another runs.
@@ -142,16 +163,16 @@ pub(super) fn leave(task: TaskRef<'_, '_>) -> PyResult<()> {
         .map(drop)
 }
 
-/// Tells a future of asyncio's own which task of ours awaits it, for the call graph (3.14 and newer). One of ours knows by itself.
+/// Tells a future of asyncio's own which task awaits it, for the call graph (3.14 and newer). One of ours knows by itself.
 ///
 /// # Errors
 ///
 /// What asyncio's function raises.
-pub(super) fn note_wait(awaited: &Bound<'_, PyAny>, task: TaskRef<'_, '_>) -> PyResult<()> {
+pub(crate) fn note_wait(awaited: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> PyResult<()> {
     if cfg!(Py_3_14) {
         static ADD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         ADD.import(task.py(), ASYNCIO, "future_add_to_awaited_by")?
-            .call1((awaited, task.object()))?;
+            .call1((awaited, task))?;
     }
     Ok(())
 }
@@ -161,12 +182,15 @@ pub(super) fn note_wait(awaited: &Bound<'_, PyAny>, task: TaskRef<'_, '_>) -> Py
 /// # Errors
 ///
 /// As that.
-pub(super) fn note_end_of_wait(awaited: &Bound<'_, PyAny>, task: TaskRef<'_, '_>) -> PyResult<()> {
+pub(crate) fn note_end_of_wait(
+    awaited: &Bound<'_, PyAny>,
+    task: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     if cfg!(Py_3_14) {
         static DISCARD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         DISCARD
             .import(task.py(), ASYNCIO, "future_discard_from_awaited_by")?
-            .call1((awaited, task.object()))?;
+            .call1((awaited, task))?;
     }
     Ok(())
 }
@@ -240,7 +264,7 @@ impl Current {
         task: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         if self.task != task.as_ptr() {
-            swap(event_loop.as_any(), Some(task))?;
+            tell(event_loop.as_any(), Some(task))?;
             self.task = task.as_ptr();
         }
         Ok(())
@@ -257,6 +281,6 @@ impl Current {
             return Ok(());
         }
         self.task = null_mut();
-        swap(event_loop.as_any(), None).map(drop)
+        tell(event_loop.as_any(), None)
     }
 }

@@ -5,6 +5,7 @@ use crate::errors::ends_the_loop;
 use crate::raw::future::{
     Callback, FutureRef, FutureState, Outcome, Status, invalid_state, is_cancelled_error,
 };
+use crate::raw::raised::Raised;
 use crate::raw::{call, fetch};
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
@@ -19,7 +20,7 @@ use std::ptr::null_mut;
 ///
 /// KeyboardInterrupt and SystemExit from the coroutine; InvalidStateError when the task is done already.
 #[inline]
-pub(crate) fn run(task: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn run(task: &Bound<'_, PyAny>) -> Result<(), Raised> {
     // SAFETY: only tasks of ours stand in the queue as such (`Job::Task`).
     let task = unsafe { TaskRef::of(task) };
     let py = task.py();
@@ -27,7 +28,13 @@ pub(crate) fn run(task: &Bound<'_, PyAny>) -> PyResult<()> {
     let exception = match (thrown, waiter) {
         (None, None) => None,
         (Some(thrown), _) => Some(thrown.into_bound(py)),
-        (None, Some(waiter)) => brought(&waiter.into_bound(py))?,
+        (None, Some(waiter)) => {
+            let waiter = waiter.into_bound(py);
+            match FutureRef::exact(&waiter) {
+                Some(future) if future.status() == Status::Returned => None,
+                _ => brought(&waiter)?,
+            }
+        }
     };
     step(task, exception)
 }
@@ -38,11 +45,11 @@ pub(crate) fn run(task: &Bound<'_, PyAny>) -> PyResult<()> {
 ///
 /// As [`run`]; RuntimeError when another task runs.
 pub(super) fn wake(task: TaskRef<'_, '_>, future: &Bound<'_, PyAny>) -> PyResult<()> {
-    registry::note_end_of_wait(future, task)?;
+    registry::note_end_of_wait(future, task.object())?;
     let exception = brought(future)?;
     entered(task, |task| {
         drop(task.with(|state| state.waiter.take()));
-        step(task, exception)
+        Ok(step(task, exception)?)
     })
 }
 
@@ -52,7 +59,7 @@ pub(super) fn wake(task: TaskRef<'_, '_>, future: &Bound<'_, PyAny>) -> PyResult
 ///
 /// As [`wake`].
 pub(super) fn run_by_call(task: TaskRef<'_, '_>) -> PyResult<()> {
-    entered(task, |task| run(task.object()))
+    entered(task, |task| Ok(run(task.object())?))
 }
 
 fn entered<'a, 'py>(
@@ -73,7 +80,7 @@ pub(super) fn run_eagerly(task: TaskRef<'_, '_>) -> PyResult<()> {
     let event_loop = task.future.event_loop()?;
     let context = super::context(task.object())?;
     let before = registry::swap(&event_loop, Some(task.object()))?;
-    let outcome = crate::raw::context::inside(&context, || step(task, None));
+    let outcome = crate::raw::context::inside(&context, || Ok(step(task, None)?));
     let back = registry::swap(&event_loop, before.as_ref());
     if task.future.status() != Status::Pending {
         let coro = task.with(|state| state.coro.take());
@@ -101,17 +108,17 @@ fn brought<'py>(future: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>
 enum Did<'py> {
     Yielded(Bound<'py, PyAny>),
     Returned(Bound<'py, PyAny>),
-    Raised(PyErr),
+    Raised(Raised),
 }
 
 /// Resumes the coroutine, which waits for nothing any more, and does what it asks for.
-fn step<'py>(task: TaskRef<'_, 'py>, exception: Option<Bound<'py, PyAny>>) -> PyResult<()> {
+fn step<'py>(task: TaskRef<'_, 'py>, exception: Option<Bound<'py, PyAny>>) -> Result<(), Raised> {
     let py = task.py();
     if task.future.status() != Status::Pending {
         let shown =
             exception.map_or_else(|| Ok("None".into()), |one| one.repr()?.extract::<String>())?;
         let message = format!("__step(): already done: {} {shown}", task.object().repr()?);
-        return Err(invalid_state(py, message));
+        return Err(invalid_state(py, message).into());
     }
     let (coro, due) = task.with(|state| {
         let coro = state.coro.as_ref().map(|coro| coro.clone_ref(py));
@@ -138,12 +145,13 @@ fn step<'py>(task: TaskRef<'_, 'py>, exception: Option<Bound<'py, PyAny>>) -> Py
             if task.with(|state| state.cancellation.take_due()) {
                 // It was cancelled in its last step, which did not wait any more.
                 let message = task.future.cancel_message();
-                task.future.cancel(message).map(drop)
+                task.future.cancel(message)?;
             } else {
-                task.future.set_result(value)
+                task.future.set_result(value)?;
             }
+            Ok(())
         }
-        Did::Raised(error) => fail(task, error),
+        Did::Raised(error) => Ok(fail(task, error.into())?),
     }
 }
 
@@ -160,7 +168,7 @@ fn send<'py>(coro: &Bound<'py, PyAny>) -> Did<'py> {
             // SAFETY: as above.
             Did::Returned(unsafe { Bound::from_owned_ptr(py, result) })
         }
-        ffi::PySendResult::PYGEN_ERROR => Did::Raised(fetch(py)),
+        ffi::PySendResult::PYGEN_ERROR => Did::Raised(fetch(py).into()),
     }
 }
 
@@ -172,10 +180,10 @@ fn throw<'py>(coro: &Bound<'py, PyAny>, exception: &Bound<'py, PyAny>) -> Did<'p
         Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
             match error.value(py).getattr(pyo3::intern!(py, "value")) {
                 Ok(value) => Did::Returned(value),
-                Err(error) => Did::Raised(error),
+                Err(error) => Did::Raised(error.into()),
             }
         }
-        Err(error) => Did::Raised(error),
+        Err(error) => Did::Raised(error.into()),
     }
 }
 
@@ -201,22 +209,22 @@ fn fail(task: TaskRef<'_, '_>, error: PyErr) -> PyResult<()> {
 
 /// The coroutine paused, and handed out what it waits for.
 #[inline]
-fn pause<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> PyResult<()> {
+fn pause<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> Result<(), Raised> {
     if awaited.is_none() {
-        return task.step_soon(None); // a bare yield: the next turn
+        return Ok(task.step_soon(None)?); // a bare yield: the next turn
     }
     let Some(future) = FutureRef::exact(&awaited) else {
-        return pause_on_another(task, awaited);
+        return Ok(pause_on_another(task, awaited)?);
     };
     if future.object.is(task.object()) {
-        return object_to(task, &awaited, Objection::Itself);
+        return Ok(object_to(task, &awaited, Objection::Itself)?);
     }
     let event_loop = |state: &mut FutureState| state.event_loop.as_ref().map(Py::as_ptr);
     if future.with(event_loop) != task.future.with(event_loop) {
-        return object_to(task, &awaited, Objection::OtherLoop);
+        return Ok(object_to(task, &awaited, Objection::OtherLoop)?);
     }
     if !future.with(|state| std::mem::take(&mut state.blocking)) {
-        return object_to(task, &awaited, Objection::Yield);
+        return Ok(object_to(task, &awaited, Objection::Yield)?);
     }
     future.add(Callback::Wake(task.object().clone().unbind()))?;
     wait_for(task, awaited)
@@ -224,7 +232,7 @@ fn pause<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> PyResult<()
 
 /// Notes what the task waits for, and passes on a cancellation that came meanwhile.
 #[inline]
-fn wait_for<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> PyResult<()> {
+fn wait_for<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> Result<(), Raised> {
     let (old, due) = task.with(|state| {
         let old = state.waiter.replace(awaited.clone().unbind());
         (old, state.cancellation.is_due())
@@ -269,7 +277,7 @@ fn pause_on_another<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> 
     if !blocking.is_truthy()? {
         return object_to(task, &awaited, Objection::Yield);
     }
-    registry::note_wait(&awaited, task)?;
+    registry::note_wait(&awaited, task.object())?;
     awaited.setattr(name, false)?;
     let keywords = PyDict::new(py);
     keywords.set_item(pyo3::intern!(py, "context"), super::context(task.object())?)?;
@@ -279,7 +287,7 @@ fn pause_on_another<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> 
         (woken,),
         Some(&keywords),
     )?;
-    wait_for(task, awaited)
+    Ok(wait_for(task, awaited)?)
 }
 
 /// What can be wrong with what a coroutine hands out.

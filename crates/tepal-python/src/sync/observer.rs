@@ -1,0 +1,206 @@
+//! What stands for `gather()`, `wait()`, `shield()` and a task group among the callbacks of the futures they look after.
+//!
+//! A future of ours that ends puts itself into the observer's inbox and the observer into the ready queue, where asyncio would put a
+//! handle for a Python function: the order of events is the same, and nothing is called. To futures of any other kind, on other loops
+//! and in debug mode the observer is a function that is called with the future.
+
+use super::any_future::{self, note_end_of_wait, note_wait};
+use super::gather::Gather;
+use super::shield::Shield;
+use super::task_group::TaskGroup;
+use super::wait::Wait;
+use crate::owned::Owned;
+use crate::raw::future::{Callback, FutureRef};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use std::collections::VecDeque;
+
+/// For whom futures are observed.
+pub(crate) enum Purpose {
+    Gather(Gather),
+    Wait(Wait),
+    Shield(Shield),
+    Group(Py<TaskGroup>),
+    /// It has ended: what is still told is of no interest.
+    Over,
+}
+
+/// Told when futures end; not for direct use.
+#[pyclass(frozen, module = "tepal._tepal")]
+pub(crate) struct Observer {
+    purpose: Owned<Purpose>,
+    /// Those that have ended and have not been looked at, one for each of the observer's jobs in the ready queue.
+    inbox: Owned<VecDeque<Py<PyAny>>>,
+    /// The task that waits for all of them, for the call graph (3.14 and newer).
+    parent: Owned<Option<Py<PyAny>>>,
+}
+
+impl Observer {
+    /// # Errors
+    ///
+    /// MemoryError; RuntimeError when no loop runs.
+    pub(crate) fn new<'py>(py: Python<'py>, purpose: Purpose) -> PyResult<Bound<'py, Self>> {
+        let parent = if cfg!(Py_3_14) {
+            crate::raw::task::current(py)?.map(Bound::unbind)
+        } else {
+            None
+        };
+        let observer = Self {
+            purpose: Owned::new(purpose),
+            inbox: Owned::new(VecDeque::new()),
+            parent: Owned::new(parent),
+        };
+        Bound::new(py, observer)
+    }
+
+    /// Borrows what it is for; see [`Owned`] for the rule.
+    #[inline]
+    pub(crate) fn with<R>(&self, py: Python<'_>, act: impl FnOnce(&mut Purpose) -> R) -> R {
+        self.purpose.with(py, act)
+    }
+
+    /// Ends its work, and lets go of all it holds.
+    pub(crate) fn end(&self, py: Python<'_>) {
+        let old = self.with(py, |purpose| std::mem::replace(purpose, Purpose::Over));
+        drop(old);
+        let parent = self.parent.with(py, Option::take);
+        drop(parent);
+    }
+
+    /// The task that waits, where that is kept.
+    pub(crate) fn parent(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.parent
+            .with(py, |parent| parent.as_ref().map(|task| task.clone_ref(py)))
+    }
+
+    /// Has the future tell of its end: in a coming turn if it has ended already.
+    ///
+    /// # Errors
+    ///
+    /// What a foreign `add_done_callback` raises.
+    #[inline]
+    pub(crate) fn watch<'py>(slf: &Bound<'py, Self>, future: &Bound<'py, PyAny>) -> PyResult<()> {
+        if let Some(future) = FutureRef::exact(future) {
+            return future.add(Callback::Tell(slf.clone().unbind()));
+        }
+        let py = slf.py();
+        if let Some(parent) = slf.get().parent(py) {
+            note_wait(future, parent.bind(py))?;
+        }
+        future
+            .call_method1(pyo3::intern!(py, "add_done_callback"), (slf,))
+            .map(drop)
+    }
+
+    /// Takes the observer off the future's callbacks.
+    ///
+    /// # Errors
+    ///
+    /// What a foreign `remove_done_callback` raises.
+    pub(crate) fn unwatch<'py>(slf: &Bound<'py, Self>, future: &Bound<'py, PyAny>) -> PyResult<()> {
+        if let Some(future) = FutureRef::exact(future) {
+            future.remove_observer(slf);
+            return Ok(());
+        }
+        let py = slf.py();
+        if let Some(parent) = slf.get().parent(py) {
+            note_end_of_wait(future, parent.bind(py))?;
+        }
+        future
+            .call_method1(pyo3::intern!(py, "remove_done_callback"), (slf,))
+            .map(drop)
+    }
+
+    /// A future of ours has ended; a job is about to be scheduled for it.
+    #[inline]
+    pub(crate) fn note(&self, py: Python<'_>, future: &Bound<'_, PyAny>) {
+        let future = future.clone().unbind();
+        self.inbox.with(py, |inbox| inbox.push_back(future));
+    }
+
+    /// Does the observer's job: looks at the next future that has ended.
+    ///
+    /// # Errors
+    ///
+    /// What a future of another kind raises when it is asked.
+    #[inline]
+    pub(crate) fn run(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        match slf.get().inbox.with(py, VecDeque::pop_front) {
+            Some(future) => Self::tell(slf, &future.into_bound(py)),
+            None => Ok(()),
+        }
+    }
+
+    fn tell<'py>(slf: &Bound<'py, Self>, future: &Bound<'py, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let group = slf.get().with(py, |purpose| match purpose {
+            Purpose::Group(group) => Some(group.clone_ref(py)),
+            _ => None,
+        });
+        if let Some(group) = group {
+            return TaskGroup::handle_done(group.bind(py), future);
+        }
+        let kind = slf.get().with(py, |purpose| match purpose {
+            Purpose::Gather(_) => Some(Gather::handle_done as fn(&Bound<'py, Self>, &_) -> _),
+            Purpose::Wait(_) => Some(Wait::handle_done as _),
+            Purpose::Shield(_) => Some(Shield::handle_done as _),
+            Purpose::Group(_) | Purpose::Over => None,
+        });
+        match kind {
+            Some(handle_done) => handle_done(slf, future),
+            // Nobody waits any more; an exception counts as seen, as it does when asyncio's function looks at it.
+            None => any_future::look(future),
+        }
+    }
+}
+
+#[pymethods]
+impl Observer {
+    fn __call__<'py>(slf: &Bound<'py, Self>, future: &Bound<'py, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        if FutureRef::exact(future).is_none()
+            && let Some(parent) = slf.get().parent(py)
+        {
+            note_end_of_wait(future, parent.bind(py))?;
+        }
+        Self::tell(slf, future)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let name = self.with(py, |purpose| match purpose {
+            Purpose::Gather(_) => "gather",
+            Purpose::Wait(_) => "wait",
+            Purpose::Shield(_) => "shield",
+            Purpose::Group(_) => "TaskGroup",
+            Purpose::Over => "nobody",
+        });
+        format!("<tepal observer for {name}>")
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let shown = self.purpose.try_with(|purpose| match purpose {
+            Purpose::Gather(gather) => gather.show(&visit),
+            Purpose::Wait(wait) => wait.show(&visit),
+            Purpose::Shield(shield) => shield.show(&visit),
+            Purpose::Group(group) => visit.call(&*group),
+            Purpose::Over => Ok(()),
+        });
+        shown.unwrap_or(Ok(()))?;
+        let shown = self
+            .inbox
+            .try_with(|inbox| inbox.iter().try_for_each(|future| visit.call(future)));
+        shown.unwrap_or(Ok(()))?;
+        self.parent
+            .try_with(|parent| visit.call(&*parent))
+            .unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self) {
+        crate::raw::attached(|py| {
+            self.end(py);
+            let inbox = self.inbox.with(py, std::mem::take);
+            drop(inbox);
+        });
+    }
+}
