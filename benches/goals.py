@@ -167,6 +167,14 @@ GOALS = (
     *_tasks("wait_for", "wait_for", 0.65, 0.3),
     *_tasks("call_soon fan", "call_soon_fan", 1.0),
     Goal(
+        "streams echo, tepal's own, 1 KiB: at most 0.85 × the best rival",
+        ("echo/streams/1KiB/*",),
+        _than_best(0.85),
+        ACCELERATED,
+    ),
+    Goal("streams echo, tepal's own: no row lost", ("echo/streams/*", "tls/streams/*"), _than_best(1.0), ACCELERATED),
+    Goal("readline, tepal's own: at most 0.6 × the best rival", ("echo/lines/*",), _than_best(0.6), ACCELERATED),
+    Goal(
         "an idle connection: at most 1.2 KiB",
         ("idle/protocol",),
         lambda _line, _all: 1.2 * 1024,

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from benches.families.network import Exchange, Network, cost_of
+from benches.loops import LAYERS
 
 SIZE = 10**9
 
@@ -15,7 +16,7 @@ SIZE = 10**9
 def file_families() -> list[Network]:
     """One transfer in each round, after one that brings the file into the page cache."""
     exchange = Exchange(cost_of("sendfile/1GB", "GB"), "sink", {"size": SIZE, "requests": 1}, quick=True)
-    return [Network("files", [exchange], layers=True, file=sparse_file)]
+    return [Network("files", [exchange], extras=LAYERS, file=sparse_file)]
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benches import certificates, load
 from benches.families.served import Servers
-from benches.loops import FLOOR, LAYERS
+from benches.loops import ACCELERATED, FLOOR
 from benches.model import Case, Metrics, Plan, Row
 from benches.processes import TEST_CORE, Child, python
 
@@ -42,7 +42,7 @@ class Network:
         exchanges: The cells.
         parts: How many writes make an answer.
         floor: The load generator's mode that is the bare server here, if there is one.
-        layers: Whether the layers replace what is measured.
+        extras: Who else stands in the rows: the layers where they replace what is measured, tepal accelerated where that is other.
         key: The kind of key with which all of it is encrypted, if it is.
         file: Makes or finds what the server is to send, if it sends a file.
     """
@@ -54,11 +54,11 @@ class Network:
         *,
         parts: int = 1,
         floor: str | None = None,
-        layers: bool = False,
+        extras: Collection[str] = (),
         key: str | None = None,
         file: Callable[[], Path] | None = None,
     ) -> None:
-        self.extras: Collection[str] = [*([FLOOR] if floor else []), *(LAYERS if layers else [])]
+        self.extras: Collection[str] = [*([FLOOR] if floor else []), *extras]
         self.missing = certificates.missing() if key else None
         self._module = module
         self._parts = parts
@@ -116,10 +116,11 @@ def network_families() -> list[Network]:
     small = [(size, count) for size in ("64B", "1KiB") for count in CONNECTIONS]
     return [
         Network("protocol", echoes("echo/protocol", everywhere), floor="floor"),
-        *(Network(kind, echoes(f"echo/{kind}", everywhere)) for kind in ("buffered", "streams", "lines", "sock")),
+        *(Network(kind, echoes(f"echo/{kind}", everywhere)) for kind in ("buffered", "sock")),
+        *(Network(kind, echoes(f"echo/{kind}", everywhere), extras=[ACCELERATED]) for kind in ("streams", "lines")),
         Network("twice", echoes("twice/protocol", small), parts=2, floor="floor"),
         Network("protocol", [oneshot("oneshot/protocol/64B/10")], floor="floor"),
-        Network("streams", [oneshot("oneshot/streams/64B/10")]),
+        Network("streams", [oneshot("oneshot/streams/64B/10")], extras=[ACCELERATED]),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benches.certificates import KEYS
 from benches.families.network import CONNECTIONS, Network, echoes, oneshot
+from benches.loops import ACCELERATED, LAYERS
 
 _SIZES = ("64B", "1KiB", "10KiB", "100KiB")
 _QUICK = {("64B", 10), ("1KiB", 1), ("1KiB", 10), ("100KiB", 10)}
@@ -14,7 +15,7 @@ def secure_families() -> list[Network]:
     everywhere = [(size, count) for size in _SIZES for count in CONNECTIONS]
     two = [("1KiB", 10), ("100KiB", 10)]
     return [
-        Network("protocol", echoes("tls/protocol", everywhere, _QUICK), layers=True, key="ecdsa"),
-        Network("streams", echoes("tls/streams", two, two), layers=True, key="ecdsa"),
-        *(Network("protocol", [oneshot(f"handshake/{key}", "handshake")], layers=True, key=key) for key in KEYS),
+        Network("protocol", echoes("tls/protocol", everywhere, _QUICK), extras=LAYERS, key="ecdsa"),
+        Network("streams", echoes("tls/streams", two, two), extras=[*LAYERS, ACCELERATED], key="ecdsa"),
+        *(Network("protocol", [oneshot(f"handshake/{key}", "handshake")], extras=LAYERS, key=key) for key in KEYS),
     ]

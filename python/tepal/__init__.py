@@ -16,6 +16,13 @@ from ._loop import new_event_loop as new_event_loop
 from ._run import Runner as Runner
 from ._run import run as run
 from ._server import Server as Server
+from ._streams import StreamReader as StreamReader
+from ._streams import StreamReaderProtocol as StreamReaderProtocol
+from ._streams import StreamWriter as StreamWriter
+from ._streams import open_connection as open_connection
+from ._streams import open_unix_connection as open_unix_connection
+from ._streams import start_server as start_server
+from ._streams import start_unix_server as start_unix_server
 from ._sync import Barrier as Barrier
 from ._sync import BarrierStatistics as BarrierStatistics
 from ._sync import BoundedSemaphore as BoundedSemaphore
@@ -77,6 +84,9 @@ __all__ = [
     "Semaphore",
     "SemaphoreStatistics",
     "Server",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "Task",
     "TaskGroup",
     "TaskGroupStatistics",
@@ -87,10 +97,14 @@ __all__ = [
     "gather",
     "install",
     "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
     "run",
     "run_coroutine_threadsafe",
     "shield",
     "sleep",
+    "start_server",
+    "start_unix_server",
     "timeout",
     "timeout_at",
     "to_thread",
@@ -117,13 +131,20 @@ for _public in (
     Semaphore,
     SemaphoreStatistics,
     Server,
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
     TaskGroup,
     TaskGroupStatistics,
     accelerated,
     as_completed,
     install,
     new_event_loop,
+    open_connection,
+    open_unix_connection,
     run,
+    start_server,
+    start_unix_server,
     wait_for,
 ):
     # A public thing prints its public address.

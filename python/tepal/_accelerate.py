@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import asyncio.locks
 import asyncio.queues
+import asyncio.streams
 import asyncio.taskgroups
 import asyncio.tasks
 import asyncio.timeouts
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from . import _sync, _waiting
+from . import _streams, _sync, _waiting
 from ._task_group import TaskGroup
 from ._tepal import Timeout, timeout_at
 
@@ -29,6 +30,9 @@ _REPLACED: dict[ModuleType, dict[str, object]] = {
         for name in ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")
     },
     asyncio.queues: {name: getattr(_sync, name) for name in ("LifoQueue", "PriorityQueue", "Queue", "QueueShutDown")},
+    asyncio.streams: {
+        name: getattr(_streams, name) for name in ("StreamReader", "StreamReaderProtocol", "StreamWriter")
+    },
     asyncio.taskgroups: {"TaskGroup": TaskGroup},
     asyncio.tasks: {
         name: getattr(_waiting, name) for name in ("as_completed", "gather", "shield", "sleep", "wait", "wait_for")
@@ -76,9 +80,9 @@ def restore(before: list[tuple[ModuleType, str, object]]) -> None:
 def accelerated() -> Iterator[None]:
     """Put tepal's primitives into asyncio's namespaces for the length of a block: ``with tepal.accelerated():``.
 
-    `asyncio.Queue`, `Lock`, `Event`, `Semaphore`, `Condition`, `Barrier`, `TaskGroup`, `gather`, `sleep`, `timeout`, `wait_for` and
-    their like are then tepal's, whose classes derive from asyncio's (but for `Timeout`): `isinstance` and subclasses go on working.
-    They wait on tepal's event loops only. For a whole process there are ``tepal run --accelerate`` and
+    `asyncio.Queue`, `Lock`, `Event`, `Semaphore`, `Condition`, `Barrier`, `TaskGroup`, `gather`, `sleep`, `timeout`, `wait_for`,
+    the streams and their like are then tepal's, whose classes derive from asyncio's (but for `Timeout`): `isinstance` and
+    subclasses go on working. They wait on tepal's event loops only. For a whole process there are ``tepal run --accelerate`` and
     ``tepal.install(accelerate=True)``.
 
     Not a checkpoint.

@@ -27,7 +27,7 @@ class TaskGroup(_tepal.TaskGroup, asyncio.TaskGroup):
     tepal's event loops only: entered on another it raises RuntimeError. Leaving the block is a checkpoint if there are tasks.
 
     ``group.create_task(coro, *, name=None, context=None)`` returns the task, and raises RuntimeError before the block, after it,
-    and once the group is ending; the coroutine is closed then. It is no checkpoint.
+    and once the group is ending; the coroutine is closed then, from Python 3.13 on. It is no checkpoint.
 
     ``group.cancel()`` ends the group without an error: its tasks and its block are cancelled, and the block is left as if it had
     come to its end. Called before the group is entered, it takes effect then; called again or afterwards, it does nothing. It is no

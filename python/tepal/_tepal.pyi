@@ -74,6 +74,28 @@ class Timeout:
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, kind: object, exception: object, traceback: object) -> None: ...
 
+class StreamReader:
+    _limit: int
+    _transport: Any
+    _loop: Any
+    _source_traceback: Any
+
+class StreamReaderProtocol:
+    _reject_connection: bool
+    _stream_reader: Any
+    _client_connected_cb: Any
+    _loop: Any
+    _task: Any
+    _strong_reader: Any
+    _transport: Any
+    _over_ssl: bool
+
+class StreamWriter:
+    _transport: Any
+    _protocol: Any
+    _reader: Any
+    _loop: Any
+
 class Event:
     _waiters: Any
     def clear(self) -> None: ...

@@ -3,6 +3,7 @@
 //! This crate translates and drives; it makes no rule of scheduling, timing or buffering of its own (those are
 //! `tepal-core`'s) and no system call (`tepal-sys`). See ARCHITECTURE.md for the way through it.
 
+mod asyncio_streams;
 mod convert;
 mod datagram;
 mod errors;
@@ -33,6 +34,7 @@ fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
     raw::future::register(module)?;
     raw::task::register(module)?;
     sync::register(module)?;
+    asyncio_streams::register(module)?;
     stream::register(module)?;
     tls::register(module)?;
     datagram::register(module)?;

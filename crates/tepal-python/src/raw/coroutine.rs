@@ -37,6 +37,11 @@ pub(crate) trait Resume {
     /// What the coroutine raises: the thrown exception, as a rule.
     fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<Raised>) -> Resumed<'py>;
 
+    /// What this very coroutine is called.
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
     /// As `NativeState::show`.
     fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int;
 }

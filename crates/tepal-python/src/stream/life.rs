@@ -5,14 +5,13 @@
 
 use super::StreamJob;
 use super::read::is_buffered;
-use super::state::{Parts, Socket, Stream, with};
+use super::state::{Parts, Socket, Stream, Taker, with};
 use super::{file, write};
 use crate::errors;
 use crate::event_loop::{Driver, Job, Loop, Source};
 use crate::names;
 use crate::protocols;
 use crate::raw::{call, native_state};
-use crate::tls;
 use pyo3::PyResult;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -38,7 +37,7 @@ pub(crate) fn open<'py>(
         socket: parts.socket,
         token: None,
         protocol: Some(parts.protocol.clone().unbind()),
-        upper: tls::transport_of(parts.protocol).map(Bound::unbind),
+        taker: Taker::of(parts.protocol)?,
         server: parts.server.map(|server| server.clone().unbind()),
         context: parts.context.clone().unbind(),
         waiter: parts.waiter.map(|waiter| waiter.clone().unbind()),
@@ -323,7 +322,10 @@ fn close_socket(event_loop: &Bound<'_, Loop>, stream: &Bound<'_, PyAny>) -> PyRe
         (
             socket,
             state.token.take(),
-            (state.protocol.take(), state.upper.take()),
+            (
+                state.protocol.take(),
+                std::mem::replace(&mut state.taker, Taker::Protocol),
+            ),
             state.server.take(),
         )
     });

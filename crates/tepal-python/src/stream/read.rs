@@ -2,7 +2,8 @@
 
 use super::StreamJob;
 use super::life::{self, close, end_reading};
-use super::state::with;
+use super::state::{Taker, with};
+use crate::asyncio_streams::StreamReader;
 use crate::errors;
 use crate::event_loop::{Driver, Job, initialized, receive_into};
 use crate::names;
@@ -11,7 +12,7 @@ use crate::tls;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyWeakrefMethods};
 use std::os::fd::RawFd;
 use tepal_sys::socket;
 
@@ -43,10 +44,10 @@ pub(super) fn handle_readable(
             protocol,
             state.context.clone_ref(py),
             flags.buffered_protocol,
-            state.upper.as_ref().map(|upper| upper.clone_ref(py)),
+            state.taker.clone_ref(py),
         ))
     });
-    let Some(Some((fd, protocol, context, buffered, upper))) = plan else {
+    let Some(Some((fd, protocol, context, buffered, taker))) = plan else {
         return Ok(());
     };
     // SAFETY: a stream's context is one (`Parts`).
@@ -55,27 +56,60 @@ pub(super) fn handle_readable(
     if buffered {
         read_into_protocol(driver, stream, &protocol, fd)
     } else {
-        let receiver = match upper {
-            Some(upper) => Receiver::Tls(upper.into_bound(driver.py)),
-            None => Receiver::Protocol,
-        };
-        read_bytes(driver, stream, &protocol, &receiver, fd)
+        if let Taker::Reader(reader) = &taker
+            && let Some(reader) = reader.bind(driver.py).upgrade()
+        {
+            return read_into_reader(driver, stream, &protocol, &reader, fd);
+        }
+        read_bytes(driver, stream, &protocol, &taker, fd)
     }
 }
 
-/// Who takes the bytes.
-enum Receiver<'py> {
-    /// The protocol, in Python.
-    Protocol,
-    /// The TLS transport behind it.
-    Tls(Bound<'py, PyAny>),
+/// Straight into the buffer of a reader of ours.
+fn read_into_reader(
+    driver: &mut Driver<'_, '_>,
+    stream: &Bound<'_, PyAny>,
+    protocol: &Bound<'_, PyAny>,
+    reader: &Bound<'_, PyAny>,
+    fd: RawFd,
+) -> PyResult<()> {
+    let py = driver.py;
+    let reader = reader.cast::<StreamReader>()?.get();
+    let received = match tepal_sys::fd::borrow(fd) {
+        Ok(fd) => reader.receive(py, fd, &mut driver.scratch)?,
+        Err(error) => Err(error),
+    };
+    match received {
+        Ok(None) => Ok(()),
+        Ok(Some(received)) => {
+            if received.count > 0
+                && let Err(error) = reader.handle_fed(py)
+            {
+                let message = "Fatal error: protocol.data_received() call failed.";
+                return handle_raised(driver, stream, error, message);
+            }
+            if received.ended {
+                return handle_end(driver, stream, protocol);
+            }
+            read_on(driver, stream, received.full);
+            Ok(())
+        }
+        Err(error) => {
+            driver.entered.leave(py)?;
+            life::fail(
+                stream,
+                errors::from_io(py, &error),
+                "Fatal read error on socket transport",
+            )
+        }
+    }
 }
 
 fn read_bytes(
     driver: &mut Driver<'_, '_>,
     stream: &Bound<'_, PyAny>,
     protocol: &Bound<'_, PyAny>,
-    receiver: &Receiver<'_>,
+    taker: &Taker,
     fd: RawFd,
 ) -> PyResult<()> {
     let py = driver.py;
@@ -87,9 +121,10 @@ fn read_bytes(
         Ok(Some(count)) => {
             let bytes = initialized(&driver.scratch[..count]);
             let full = count == driver.scratch.len();
-            let taken = match receiver {
-                Receiver::Tls(upper) => tls::receive(upper, bytes),
-                Receiver::Protocol => {
+            let taken = match taker {
+                Taker::Tls(upper) => tls::receive(upper.bind(py), bytes),
+                // (A reader that nobody holds any more: the protocol knows.)
+                Taker::Protocol | Taker::Reader(_) => {
                     let data = PyBytes::new(py, bytes);
                     call::method1(protocol, names::data_received(py), data.as_any()).map(drop)
                 }
@@ -252,12 +287,12 @@ pub(super) fn resume(stream: &Bound<'_, PyAny>) {
 /// What `isinstance` raises.
 pub(super) fn set_protocol(stream: &Bound<'_, PyAny>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let buffered = is_buffered(protocol)?;
-    let upper = tls::transport_of(protocol).map(Bound::unbind);
+    let taker = Taker::of(protocol)?;
     let old = with(stream, |_, state| {
         state.flags.buffered_protocol = buffered;
         (
             state.protocol.replace(protocol.clone().unbind()),
-            std::mem::replace(&mut state.upper, upper),
+            std::mem::replace(&mut state.taker, taker),
         )
     });
     drop(old);

@@ -1,11 +1,13 @@
 //! What a stream knows.
 
 use super::file::Sending;
+use crate::asyncio_streams;
 use crate::event_loop::Loop;
 use crate::raw::Object;
 use crate::raw::native_state::{self, NativeState};
+use crate::tls;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyWeakrefReference};
 use pyo3::{Python, ffi};
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -98,6 +100,45 @@ impl AsRef<[u8]> for Outgoing {
     }
 }
 
+/// Who takes what a stream reads.
+pub(super) enum Taker {
+    /// The protocol's `data_received`, in Python.
+    Protocol,
+    /// The TLS transport behind the protocol, without a call into Python.
+    Tls(Py<PyAny>),
+    /// The reader behind the protocol, likewise; weak, as the protocol has it.
+    Reader(Py<PyWeakrefReference>),
+}
+
+impl Taker {
+    /// # Errors
+    ///
+    /// What looking at the protocol raises.
+    pub(super) fn of(protocol: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Some(upper) = tls::transport_of(protocol) {
+            return Ok(Self::Tls(upper.unbind()));
+        }
+        let reader = asyncio_streams::reader_of(protocol)?;
+        Ok(reader.map_or(Self::Protocol, Self::Reader))
+    }
+
+    pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Protocol => Self::Protocol,
+            Self::Tls(upper) => Self::Tls(upper.clone_ref(py)),
+            Self::Reader(reader) => Self::Reader(reader.clone_ref(py)),
+        }
+    }
+
+    fn object(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Self::Protocol => None,
+            Self::Tls(upper) => Some(upper),
+            Self::Reader(reader) => Some(reader.as_any()),
+        }
+    }
+}
+
 /// The state of a stream, from `open` to the collector.
 pub(crate) struct Stream {
     pub(super) event_loop: Py<Loop>,
@@ -105,8 +146,8 @@ pub(crate) struct Stream {
     pub(super) token: Option<Token>,
     /// `None` after `connection_lost`.
     pub(super) protocol: Option<Py<PyAny>>,
-    /// The TLS transport behind the protocol, which takes bytes without a call into Python.
-    pub(super) upper: Option<Py<PyAny>>,
+    /// Who takes the bytes.
+    pub(super) taker: Taker,
     pub(super) server: Option<Py<PyAny>>,
     pub(super) context: Py<PyAny>,
     /// Told when reading has begun.
@@ -175,7 +216,7 @@ impl NativeState for Stream {
         };
         let optional = [
             self.protocol.as_ref(),
-            self.upper.as_ref(),
+            self.taker.object(),
             self.server.as_ref(),
             self.error.as_ref(),
             self.waiter.as_ref(),

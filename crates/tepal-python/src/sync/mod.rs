@@ -23,8 +23,9 @@ pub(crate) use gather::Gather;
 pub(crate) use observer::Observer;
 pub(crate) use task_group::TaskGroup;
 pub(crate) use timeout::expire;
-pub(crate) use waiters::{LoopBound, Waiters, woken};
+pub(crate) use waiters::{LoopBound, Waiters, show, wake, woken};
 
+use crate::asyncio_streams;
 use crate::raw::Object;
 use crate::raw::coroutine::Resume;
 use crate::raw::iterator::Resumed;
@@ -46,7 +47,7 @@ macro_rules! routines {
             }
 
             pub(crate) fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => <$routine as Resume>::NAME),+ }
+                match self { $(Self::$variant(routine) => routine.name()),+ }
             }
 
             pub(crate) fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int {
@@ -74,6 +75,8 @@ routines! {
     Wait(wait::Waiting),
     EnterGroup(task_group::Enter),
     ExitGroup(task_group::Exit),
+    Read(asyncio_streams::Reading),
+    Drain(asyncio_streams::Drain),
 }
 
 /// asyncio's own functions, as they were when tepal was imported: they serve loops of other kinds, also when ours stand in their place.

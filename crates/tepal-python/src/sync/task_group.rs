@@ -228,7 +228,7 @@ impl TaskGroup {
     ///
     /// # Errors
     ///
-    /// RuntimeError when none may; the coroutine is then closed.
+    /// RuntimeError when none may; from Python 3.13 on the coroutine is then closed.
     #[inline]
     pub(crate) fn admit(slf: &Bound<'_, Self>, coro: &Bound<'_, PyAny>) -> PyResult<Py<Loop>> {
         let (py, this) = (slf.py(), slf.get());
@@ -271,8 +271,14 @@ impl TaskGroup {
 
     #[cold]
     fn refuse(slf: &Bound<'_, Self>, coro: &Bound<'_, PyAny>, why: &str) -> PyErr {
-        let closed = coro.call_method0(pyo3::intern!(slf.py(), "close"));
-        match closed.and_then(|_| slf.repr()) {
+        // As asyncio does from 3.13 on; before, the caller could still await it.
+        let closed = if cfg!(Py_3_13) {
+            coro.call_method0(pyo3::intern!(slf.py(), "close"))
+                .map(drop)
+        } else {
+            Ok(())
+        };
+        match closed.and_then(|()| slf.repr()) {
             Ok(shown) => PyRuntimeError::new_err(format!("TaskGroup {shown} {why}")),
             Err(error) => error,
         }

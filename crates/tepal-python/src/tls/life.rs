@@ -4,6 +4,7 @@ use super::engine::{Bio, Direct, Engine, wants_more};
 use super::lower::Lower;
 use super::state::{Flags, READ_HIGH, Tls, WRITE_HIGH, with, with_engine};
 use super::{read, write};
+use crate::asyncio_streams::reader_of;
 use crate::convert;
 use crate::errors;
 use crate::event_loop::Loop;
@@ -72,6 +73,7 @@ pub(super) fn open<'py>(
         ssl_object: Some(parts.ssl_object.clone().unbind()),
         lower: None,
         layer: Some(layer.clone().unbind()),
+        reader: reader_of(parts.protocol)?,
         protocol: Some(parts.protocol.clone().unbind()),
         waiter: parts.waiter.map(Bound::unbind),
         timer: None,

@@ -4,6 +4,7 @@ use super::engine::Engine;
 use super::life;
 use super::state::{with, with_engine};
 use super::write;
+use crate::asyncio_streams::{StreamReader, reader_of};
 use crate::errors;
 use crate::event_loop::initialized;
 use crate::names;
@@ -13,7 +14,7 @@ use crate::stream::is_buffered;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyWeakrefMethods};
 use pyo3::{PyResult, Python};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -46,15 +47,19 @@ pub(super) fn read(tls: &Bound<'_, PyAny>, mut input: &[u8]) -> PyResult<()> {
                 return None;
             }
             let protocol = state.protocol.as_ref()?.clone_ref(py);
-            Some((protocol, state.flags.buffered_protocol))
+            let reader = state.reader.as_ref().map(|reader| reader.clone_ref(py));
+            Some((protocol, state.flags.buffered_protocol, reader))
         });
-        let Some(Some((protocol, buffered))) = plan else {
+        let Some(Some((protocol, buffered, reader))) = plan else {
             return keep(tls, input);
         };
         let protocol = protocol.into_bound(tls.py());
         let input = std::mem::take(&mut input);
+        let reader = reader.and_then(|reader| reader.bind(tls.py()).upgrade());
         let step = if buffered {
             read_into_protocol(tls, &protocol, input)
+        } else if let Some(reader) = reader {
+            read_into_reader(tls, reader.cast::<StreamReader>()?.get(), input)
         } else {
             read_bytes(tls, &protocol, input)
         };
@@ -92,7 +97,27 @@ fn read_bytes(tls: &Bound<'_, PyAny>, protocol: &Bound<'_, PyAny>, input: &[u8])
     outcome
 }
 
-/// As above without the copy: plain text is never longer than its records, so their length is room enough.
+/// As above, into the buffer of a reader of ours.
+fn read_into_reader(tls: &Bound<'_, PyAny>, reader: &StreamReader, input: &[u8]) -> PyResult<Read> {
+    let py = tls.py();
+    let worked = with_engine(tls, |engine| {
+        let mut room = PLAIN.take().unwrap_or_else(|| ReadBuffer::new(ROOM));
+        let (count, outcome) = engine.read(py, input, &mut room);
+        (room, count, outcome)
+    });
+    let Some((room, count, outcome)) = worked else {
+        return Ok(Read::Drained);
+    };
+    let fed = if count > 0 {
+        reader.feed(py, initialized(&room[..count]))
+    } else {
+        Ok(())
+    };
+    PLAIN.set(Some(room));
+    fed.and(outcome)
+}
+
+/// As `read_bytes` without the copy: plain text is never longer than its records, so their length is room enough.
 fn read_in_place<'py>(
     py: Python<'py>,
     engine: &mut dyn Engine,
@@ -285,9 +310,13 @@ pub(super) fn resume(tls: &Bound<'_, PyAny>) -> PyResult<()> {
 /// What `isinstance` raises.
 pub(super) fn set_protocol(tls: &Bound<'_, PyAny>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let buffered = is_buffered(protocol)?;
+    let reader = reader_of(protocol)?;
     let old = with(tls, |_, state| {
         state.flags.buffered_protocol = buffered;
-        state.protocol.replace(protocol.clone().unbind())
+        (
+            state.protocol.replace(protocol.clone().unbind()),
+            std::mem::replace(&mut state.reader, reader),
+        )
     });
     drop(old);
     Ok(())

@@ -8,6 +8,7 @@ use crate::raw::native_state::{self, NativeState};
 use crate::stream::Chunk;
 use pyo3::Python;
 use pyo3::prelude::*;
+use pyo3::types::PyWeakrefReference;
 use std::ffi::c_int;
 use std::sync::atomic::AtomicUsize;
 use tepal_core::tls::Session;
@@ -31,6 +32,8 @@ pub(crate) struct Tls {
     pub(super) lower: Option<Lower>,
     /// The layer, as Python sees it.
     pub(super) layer: Option<Py<PyAny>>,
+    /// The reader behind the program's protocol, if it takes plain text without a call into Python.
+    pub(super) reader: Option<Py<PyWeakrefReference>>,
     /// The program's protocol; `None` after `connection_lost`.
     pub(super) protocol: Option<Py<PyAny>>,
     /// Told when the handshake is done.
@@ -90,6 +93,7 @@ impl NativeState for Tls {
         let optional = [
             self.ssl_object.as_ref(),
             self.protocol.as_ref(),
+            self.reader.as_ref().map(Py::as_any),
             self.layer.as_ref(),
             self.waiter.as_ref(),
             self.timer.as_ref(),

@@ -30,6 +30,16 @@ pub fn receive(fd: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Attempt<usiz
     attempt(|| net::recv(fd, &mut *room, RecvFlags::empty()).map(|(_, count)| count))
 }
 
+/// As [`receive`], into room that has been written before.
+///
+/// # Errors
+///
+/// As [`receive`].
+#[inline]
+pub fn receive_over(fd: BorrowedFd<'_>, room: &mut [u8]) -> Attempt<usize> {
+    attempt(|| net::recv(fd, &mut *room, RecvFlags::empty()).map(|(_, count)| count))
+}
+
 /// Writes one piece; the number of bytes taken, or `None` when it would block.
 ///
 /// # Errors
