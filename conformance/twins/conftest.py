@@ -27,8 +27,11 @@ LIMIT = 20
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How many of the programs made by chance are run (test_random_tasks.py)."""
+    """How many of the programs made by chance are run (test_random_tasks.py), and how slow the machine is."""
     parser.addoption("--programs", type=int, default=500, help="programs of tasks made by chance (default: 500)")
+    parser.addoption(
+        "--patience", type=float, default=1, help="how many times as long a test may take (under valgrind, say)"
+    )
 
 
 class Hung(KeyboardInterrupt):
@@ -42,7 +45,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     def ring(_number: int, _frame: FrameType | None) -> None:
         raise Hung(f"no end after {LIMIT} s")
 
-    limit = getattr(item.get_closest_marker("slow"), "kwargs", {}).get("limit", LIMIT)
+    limit = getattr(item.get_closest_marker("slow"), "kwargs", {}).get("limit", LIMIT) * item.config.getoption(
+        "--patience"
+    )
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, limit)
     faulthandler.dump_traceback_later(limit + 40, exit=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
@@ -320,6 +321,9 @@ async def play(scene: Scene, cancelled: dict[int, list[int]]) -> int:
 
 @pytest.mark.parametrize("kind", SCENES)
 def test_nothing_is_lost(run: Run, kit: Any, kind: type[Scene]) -> None:
+    if kind is Notified and not kit.ours and sys.version_info < (3, 13):
+        pytest.skip("asyncio's condition loses notifications up to Python 3.12")
+
     async def main() -> None:
         # (Where somebody is left waiting, the rest is over long before.)
         turns = min(await play(kind(kit), {}), 10)

@@ -319,8 +319,8 @@ def test_what_ends_first_comes_first(run: Run, kit: Any) -> None:
     async def main() -> None:
         found = [await one for one in kit.as_completed([give(number, number) for number in (3, 1, 2)])]
         assert found == [1, 2, 3]
-        with pytest.raises(TypeError, match="iterable of awaitables"):
-            kit.as_completed(foreign(1))
+        with pytest.raises(TypeError):
+            next(kit.as_completed(foreign(1)))  # up to Python 3.12 asyncio objects when it is asked for the first
         failing = kit.as_completed([fail(ValueError(1)), give(2, 2)])
         with pytest.raises(ValueError, match="1"):
             await next(failing)

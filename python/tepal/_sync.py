@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 import sys
 from asyncio.queues import QueueEmpty as QueueEmpty
 from asyncio.queues import QueueFull as QueueFull
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from . import _tepal
 
@@ -185,7 +186,11 @@ class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
 
 
 class Condition(asyncio.Condition):
-    """A lock on which tasks wait to be notified (see `asyncio.Condition`)."""
+    """A lock on which tasks wait to be notified (see `asyncio.Condition`).
+
+    First come, first notified. Who is notified and then cancelled passes the notification on, as asyncio's has done since
+    Python 3.13. `wait` and `wait_for` are checkpoints, and hold the lock again when they end, in whatever way.
+    """
 
     def __init__(self, lock: asyncio.Lock | None = None) -> None:
         """Make a condition.
@@ -194,6 +199,69 @@ class Condition(asyncio.Condition):
             lock: The lock it is about; one of its own if not given.
         """
         super().__init__(Lock() if lock is None else lock)
+
+    async def wait(self) -> Literal[True]:
+        """Let go of the lock, wait to be notified, and take the lock again.
+
+        Returns:
+            True.
+
+        Raises:
+            RuntimeError: The lock is not held.
+
+        A checkpoint.
+        """
+        if not self.locked():
+            raise RuntimeError("cannot wait on un-acquired lock")
+        waiter = self._get_loop().create_future()  # type: ignore[attr-defined] # the loop that all waits are on
+        self.release()
+        try:
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.remove(waiter)
+                await self._take_back()
+        except BaseException:
+            # It may have been told what another has to know now.
+            self._pass_on(1)
+            raise
+        return True
+
+    async def _take_back(self) -> None:
+        """Take the lock in spite of cancellations; the last of them goes on afterwards."""
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                await self.acquire()
+                break
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            try:
+                raise cancelled
+            finally:
+                cancelled = None  # no cycle through this frame
+
+    def notify(self, n: int = 1) -> None:
+        """Wake those who have waited longest; they go on when they get the lock.
+
+        Args:
+            n: How many.
+
+        Raises:
+            RuntimeError: The lock is not held.
+
+        Not a checkpoint.
+        """
+        if not self.locked():
+            raise RuntimeError("cannot notify on un-acquired lock")
+        self._pass_on(n)
+
+    def _pass_on(self, count: int) -> None:
+        pending = (waiter for waiter in self._waiters if not waiter.done())
+        for waiter in itertools.islice(pending, count):
+            waiter.set_result(False)
 
     def statistics(self) -> ConditionStatistics:
         """Return how it stands. Not a checkpoint."""

@@ -23,7 +23,7 @@ SPAWN = Case("spawn/small", (Row("spawn/small", "cpu_us", "µs"),))
 LARGE = Case("spawn/large", (Row("spawn/large", "cpu_us", "µs"),))
 HANDSHAKE = Case("handshake/ecdsa", (Row("handshake/ecdsa", "cpu_us", "µs"),))
 LOOPS = ["asyncio", "uvloop", "tepal", "floor"]
-COLUMNS = ["asyncio", "uvloop", "tepal", "aiofastnet", "aiofastnet-uv", "floor"]
+COLUMNS = ["asyncio", "uvloop", "tepal", "tepal-accelerated", "aiofastnet", "aiofastnet-uv", "floor"]
 
 
 def measured(case: Case, **values: float) -> Line:
@@ -185,3 +185,8 @@ def test_wrk_is_read() -> None:
 
 def header() -> dict[str, object]:
     return dict.fromkeys(("date", "machine", "cores", "kernel", "python", "mode", "rounds", "load_average"), "x")
+
+
+def test_tepal_accelerated_is_no_rival() -> None:
+    line = measured(TLS, uvloop=40, tepal=30, **{"tepal-accelerated": 20})
+    assert (line.best_rival, line.lost) == ("uvloop", False)
