@@ -8,6 +8,7 @@ from benches.families.idle import Idle
 from benches.families.micro import micro_families, system_families
 from benches.families.network import network_families
 from benches.families.programs import Programs
+from benches.families.pyperformance import Pyperformance
 from benches.families.secure import secure_families
 from benches.families.startup import Startup
 from benches.model import Family
@@ -23,6 +24,7 @@ def all_families() -> list[Family]:
         *datagram_families(),
         *file_families(),
         *system_families(),
+        Pyperformance(),
         *micro_families(),
         Idle(),
         Startup(),

@@ -1,9 +1,9 @@
-"""How `asyncio.all_tasks()` comes to our tasks on Pythons before 3.14.
+"""How `asyncio.all_tasks()` and tools come to our tasks.
 
-There it reads a WeakSet, and to put a task in costs four times what all else of the task does. A loop of ours knows its pending
-tasks anyway, so nothing is put in: the set's inner set, which is asyncio's own business, becomes one that shows the tasks of our
-loops as well to whoever iterates it. This happens when the first loop is made, not at the import. From 3.14 on asyncio has lists
-that cost little, and our tasks stand in them.
+Before Python 3.14 it reads a WeakSet, and to put a task in costs four times what all else of the task does. A loop of ours knows
+its pending tasks anyway, so nothing is put in: the set's inner set, which is asyncio's own business, becomes one that shows the
+tasks of our loops as well to whoever iterates it. This happens when the first loop is made, not at the import. From 3.14 on
+asyncio has lists that cost little, and our tasks stand in them; what tools read in a task's memory is `_published.py`'s.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ._loop import EventLoop
 
 _loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
+_published: list[bool] = []
+"""Not empty once it has been looked where tools look."""
 
 
 class _References(set[Any]):
@@ -36,6 +38,11 @@ def show_tasks_of(loop: EventLoop) -> None:
         loop: The loop; it is remembered weakly.
     """
     if sys.version_info >= (3, 14):
+        if not _published:
+            from ._published import publish_tasks
+
+            _published.append(True)
+            publish_tasks()
         return
     _loops.add(loop)
     name = "_scheduled_tasks" if sys.version_info >= (3, 12) else "_all_tasks"

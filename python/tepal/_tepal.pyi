@@ -17,6 +17,9 @@ __version__: str
 BACKEND: str
 
 def after_fork_in_child() -> None: ...
+def set_published_layout(
+    size: int, name: int, awaited_by: int, is_task: int, awaited_by_is_set: int, coro: int, /
+) -> None: ...
 def spawn(wanted: dict[str, Any], /) -> tuple[int, str, int]: ...
 
 class Handle(asyncio.Handle):

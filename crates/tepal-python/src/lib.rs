@@ -40,5 +40,6 @@ fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
     datagram::register(module)?;
     pipe::register(module)?;
     module.add_function(wrap_pyfunction!(process::spawn, module)?)?;
+    module.add_function(wrap_pyfunction!(raw::task::set_published_layout, module)?)?;
     module.add_function(wrap_pyfunction!(event_loop::after_fork_in_child, module)?)
 }

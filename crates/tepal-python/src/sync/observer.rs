@@ -80,12 +80,12 @@ impl Observer {
     /// What a foreign `add_done_callback` raises.
     #[inline]
     pub(crate) fn watch<'py>(slf: &Bound<'py, Self>, future: &Bound<'py, PyAny>) -> PyResult<()> {
-        if let Some(future) = FutureRef::exact(future) {
-            return future.add(Callback::Tell(slf.clone().unbind()));
-        }
         let py = slf.py();
         if let Some(parent) = slf.get().parent(py) {
             note_wait(future, parent.bind(py))?;
+        }
+        if let Some(future) = FutureRef::exact(future) {
+            return future.add(Callback::Tell(slf.clone().unbind()));
         }
         future
             .call_method1(pyo3::intern!(py, "add_done_callback"), (slf,))
@@ -98,13 +98,11 @@ impl Observer {
     ///
     /// What a foreign `remove_done_callback` raises.
     pub(crate) fn unwatch<'py>(slf: &Bound<'py, Self>, future: &Bound<'py, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        slf.get().note_end(future)?;
         if let Some(future) = FutureRef::exact(future) {
             future.remove_observer(slf);
             return Ok(());
-        }
-        let py = slf.py();
-        if let Some(parent) = slf.get().parent(py) {
-            note_end_of_wait(future, parent.bind(py))?;
         }
         future
             .call_method1(pyo3::intern!(py, "remove_done_callback"), (slf,))
@@ -132,8 +130,21 @@ impl Observer {
         }
     }
 
+    /// The parent does not wait for this future any more.
+    fn note_end(&self, future: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !cfg!(Py_3_14) {
+            return Ok(());
+        }
+        let py = future.py();
+        match self.parent(py) {
+            Some(parent) => note_end_of_wait(future, parent.bind(py)),
+            None => Ok(()),
+        }
+    }
+
     fn tell<'py>(slf: &Bound<'py, Self>, future: &Bound<'py, PyAny>) -> PyResult<()> {
         let py = slf.py();
+        slf.get().note_end(future)?;
         let group = slf.get().with(py, |purpose| match purpose {
             Purpose::Group(group) => Some(group.clone_ref(py)),
             _ => None,
@@ -158,12 +169,6 @@ impl Observer {
 #[pymethods]
 impl Observer {
     fn __call__<'py>(slf: &Bound<'py, Self>, future: &Bound<'py, PyAny>) -> PyResult<()> {
-        let py = slf.py();
-        if FutureRef::exact(future).is_none()
-            && let Some(parent) = slf.get().parent(py)
-        {
-            note_end_of_wait(future, parent.bind(py))?;
-        }
         Self::tell(slf, future)
     }
 

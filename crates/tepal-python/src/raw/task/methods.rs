@@ -132,6 +132,7 @@ unsafe extern "C" fn set_name(object: Object, name: Object) -> Object {
         let name = Name::Text(name.unbind());
         let old = task.with(|state| std::mem::replace(&mut state.name, name));
         drop(old);
+        super::published::rename(task)?;
         Ok(py.None().into_ptr())
     })
 }

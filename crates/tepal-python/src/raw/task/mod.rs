@@ -5,7 +5,7 @@
 //!
 //! `step.rs` runs a task to its next pause, `registry.rs` tells asyncio which task runs and which there are, `wakeup.rs` is the function
 //! that stands for a task where one is needed (a future of another kind, a loop of another kind, debug mode), `methods.rs` what
-//! Python calls.
+//! Python calls, `published.rs` what tools read from outside the process.
 //!
 //! **How a task stands.** Exactly one of: *scheduled* (a job or a callback will step it; `waiter` is null or has ended), *waiting* (`waiter`
 //! is pending and has the task among its callbacks), *running* (`step` is on the stack), *done*.
@@ -14,11 +14,13 @@
 //! asyncio's can. What waits for ever on a loop that is thrown away is found with the loop.
 
 mod methods;
+mod published;
 mod registry;
 mod step;
 mod wakeup;
 
 pub(crate) use methods::register;
+pub(crate) use published::set_published_layout;
 pub(crate) use registry::{Current, current, note_end_of_wait, note_wait};
 pub(crate) use step::run;
 pub(crate) use wakeup::wakeup;
@@ -455,6 +457,7 @@ pub(crate) fn new<'py>(
 
 /// Lets a new task begin: at once if it is eager and the loop runs, else in the next turn.
 fn start(task: TaskRef<'_, '_>, eager: bool) -> PyResult<()> {
+    published::publish(task)?;
     if eager && is_running(task)? {
         registry::keep(task)?;
         return step::run_eagerly(task);

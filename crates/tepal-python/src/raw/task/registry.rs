@@ -8,9 +8,10 @@
 //! process's memory, so our tasks are entered like any. Before, a list is a WeakSet, in which a task costs four times what all else of
 //! it does: there our loops' tasks are shown to whoever iterates that set (`python/tepal/_tasks.py`), and stand in no list.
 
-use super::{Kept, TaskRef};
+use super::{Kept, TaskRef, published};
 use crate::event_loop::Loop;
 use crate::raw::Object;
+use crate::raw::future::FutureRef;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::{PyResult, Python};
@@ -163,18 +164,21 @@ pub(super) fn leave(task: TaskRef<'_, '_>) -> PyResult<()> {
         .map(drop)
 }
 
-/// Tells a future of asyncio's own which task awaits it, for the call graph (3.14 and newer). One of ours knows by itself.
+/// Notes on a future which task awaits it, for the call graph and for external tools (3.14 and newer).
 ///
 /// # Errors
 ///
 /// What asyncio's function raises.
+#[inline]
 pub(crate) fn note_wait(awaited: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> PyResult<()> {
-    if cfg!(Py_3_14) {
-        static ADD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        ADD.import(task.py(), ASYNCIO, "future_add_to_awaited_by")?
-            .call1((awaited, task))?;
+    if !cfg!(Py_3_14) {
+        return Ok(());
     }
-    Ok(())
+    if FutureRef::exact(awaited).is_some() {
+        // SAFETY: just looked at.
+        return unsafe { published::note_wait(awaited, task) };
+    }
+    add_to_awaited_by(awaited, task)
 }
 
 /// Undoes [`note_wait`].
@@ -182,16 +186,51 @@ pub(crate) fn note_wait(awaited: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> 
 /// # Errors
 ///
 /// As that.
+#[inline]
 pub(crate) fn note_end_of_wait(
     awaited: &Bound<'_, PyAny>,
     task: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    if cfg!(Py_3_14) {
-        static DISCARD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        DISCARD
-            .import(task.py(), ASYNCIO, "future_discard_from_awaited_by")?
-            .call1((awaited, task))?;
+    if !cfg!(Py_3_14) {
+        return Ok(());
     }
+    if FutureRef::exact(awaited).is_some() {
+        // SAFETY: just looked at.
+        return unsafe { published::note_end_of_wait(awaited, task) };
+    }
+    discard_from_awaited_by(awaited, task)
+}
+
+/// asyncio's own way to note it.
+///
+/// # Errors
+///
+/// What asyncio's function raises.
+#[cold]
+pub(super) fn add_to_awaited_by(
+    awaited: &Bound<'_, PyAny>,
+    task: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    static ADD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    ADD.import(task.py(), ASYNCIO, "future_add_to_awaited_by")?
+        .call1((awaited, task))?;
+    Ok(())
+}
+
+/// Undoes [`add_to_awaited_by`].
+///
+/// # Errors
+///
+/// As that.
+#[cold]
+pub(super) fn discard_from_awaited_by(
+    awaited: &Bound<'_, PyAny>,
+    task: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    static DISCARD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    DISCARD
+        .import(task.py(), ASYNCIO, "future_discard_from_awaited_by")?
+        .call1((awaited, task))?;
     Ok(())
 }
 

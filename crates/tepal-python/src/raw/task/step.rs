@@ -1,6 +1,6 @@
 //! One step of a task: from where it paused to where it pauses next. asyncio's rules, with asyncio's words.
 
-use super::{TaskRef, registry, wakeup};
+use super::{TaskRef, published, registry, wakeup};
 use crate::errors::ends_the_loop;
 use crate::raw::future::{
     Callback, FutureRef, FutureState, Outcome, Status, invalid_state, is_cancelled_error,
@@ -30,6 +30,7 @@ pub(crate) fn run(task: &Bound<'_, PyAny>) -> Result<(), Raised> {
         (Some(thrown), _) => Some(thrown.into_bound(py)),
         (None, Some(waiter)) => {
             let waiter = waiter.into_bound(py);
+            registry::note_end_of_wait(&waiter, task.object())?;
             match FutureRef::exact(&waiter) {
                 Some(future) if future.status() == Status::Returned => None,
                 _ => brought(&waiter)?,
@@ -85,6 +86,7 @@ pub(super) fn run_eagerly(task: TaskRef<'_, '_>) -> PyResult<()> {
     if task.future.status() != Status::Pending {
         let coro = task.with(|state| state.coro.take());
         drop(coro);
+        published::withdraw(task);
     }
     outcome.and(back.map(drop))
 }
@@ -227,6 +229,7 @@ fn pause<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> Result<(), 
         return Ok(object_to(task, &awaited, Objection::Yield)?);
     }
     future.add(Callback::Wake(task.object().clone().unbind()))?;
+    registry::note_wait(&awaited, task.object())?;
     wait_for(task, awaited)
 }
 
