@@ -26,9 +26,9 @@ async def main():
     async with asyncio.TaskGroup() as group:
         group.create_task(branch(event), name="branch one")
         group.create_task(numbered(event))
-        asyncio.get_running_loop().call_later(0.01, print, "ready", flush=True)
         for _ in range(1000):  # tasks that come and go leave nothing that could be read
             await asyncio.gather(asyncio.create_task(asyncio.sleep(0)), asyncio.sleep(0))
+        print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
         event.set()
 
@@ -63,17 +63,12 @@ def look(command: str) -> str:
 
 def test_ps_lists_them() -> None:
     shown = look("ps")
-    rows = {
-        name: line
-        for line in shown.splitlines()
-        for name in ("the trunk", "branch one", "a leaf")
-        if f" {name} " in line
-    }
-    assert set(rows) == {"the trunk", "branch one", "a leaf"}, shown
-    assert "main" in rows["the trunk"] or "main" in shown
-    assert re.search(r"\bTask-\d+\b", shown), shown
-    assert "branch one" in shown[shown.index("a leaf") :], shown  # who awaits the leaf
-    assert "the trunk" in rows["branch one"], shown
+    rows = {columns[2]: columns for line in shown.splitlines() if len(columns := re.split(r"\s{2,}", line.strip())) > 4}
+    assert rows["the trunk"][3].endswith("main"), shown
+    assert rows["branch one"][3:6] == ["branch", rows["the trunk"][3], "the trunk"], shown
+    assert rows["a leaf"][3:6] == ["Event.wait -> leaf", "branch", "branch one"], shown
+    (number,) = (name for name in rows if re.fullmatch(r"Task-\d+", name))
+    assert rows[number][3:6] == ["Event.wait -> numbered", rows["the trunk"][3], "the trunk"], shown
 
 
 def test_pstree_draws_them() -> None:
