@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from .support import Run
+
 
 def stop_soon(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_soon(loop.stop)
@@ -345,3 +347,22 @@ def test_callables_of_every_kind(loop: asyncio.AbstractEventLoop) -> None:
     stop_soon(loop)
     assert subject.got == [(1,), ("method", 2)]
     assert seen == [Callable]
+
+
+def test_a_result_that_is_set_twice_is_told_outside_any_task(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        told: list[object] = []
+
+        def handler(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+            told.extend([type(context["exception"]), asyncio.current_task()])
+
+        loop.set_exception_handler(handler)
+        future = loop.create_future()
+        loop.call_soon(future.set_result, 1)
+        loop.call_soon(future.set_result, 2)
+        assert await future == 1
+        await asyncio.sleep(0)
+        assert told == [asyncio.InvalidStateError, None]
+
+    run(main)

@@ -173,12 +173,23 @@ impl<'a, 'py> Driver<'a, 'py> {
     /// Runs a job that is no task's step.
     #[inline]
     fn run_other(&mut self, job: Job) -> Result<(), Raised> {
-        self.current.clear(self.event_loop)?;
+        let quiet = matches!(&job, Job::Handle(handle) if self.sets_a_result(handle));
+        // (To tell asyncio that no task runs, and a moment later that the next does, costs as much as such a callback.)
+        if !quiet {
+            self.current.clear(self.event_loop)?;
+        }
         match job {
-            Job::Handle(handle) => self.run_handle(handle),
+            Job::Handle(handle) => self.run_handle(handle, quiet),
             native if self.event_loop.get().debug() => Ok(self.run_native_debug(native)?),
             native => Ok(self.run_native(native)?),
         }
+    }
+
+    /// Whether nobody can ask, while this callback runs, which task or context is the current one.
+    #[inline]
+    fn sets_a_result(&self, handle: &Py<PyAny>) -> bool {
+        // SAFETY: `Job::Handle` holds one of our handles.
+        self.event_loop.get().is_plain() && unsafe { handle::sets_a_result(handle.as_ptr()) }
     }
 
     #[inline]
@@ -216,13 +227,14 @@ impl<'a, 'py> Driver<'a, 'py> {
     }
 
     #[inline]
-    fn run_handle(&mut self, handle: Py<PyAny>) -> Result<(), Raised> {
+    fn run_handle(&mut self, handle: Py<PyAny>, quiet: bool) -> Result<(), Raised> {
         if self.event_loop.get().debug() {
             return Ok(self.run_handle_debug(&handle)?);
         }
         let pointer = handle.as_ptr();
+        let entered = (!quiet).then_some(&mut self.entered);
         // SAFETY: `Job::Handle` holds one of our handles, and this frame a reference.
-        let outcome = unsafe { handle::run(self.py, &mut self.entered, pointer) };
+        let outcome = unsafe { handle::run(self.py, entered, pointer) };
         if outcome != Outcome::Done {
             self.handle_failure(&handle, outcome)?;
         }
@@ -245,6 +257,7 @@ impl<'a, 'py> Driver<'a, 'py> {
     fn handle_failure(&mut self, handle: &Py<PyAny>, outcome: Outcome) -> PyResult<()> {
         let error = PyErr::fetch(self.py);
         self.entered.leave(self.py)?;
+        self.current.clear(self.event_loop)?;
         if outcome == Outcome::Refused {
             return Err(error);
         }
@@ -265,7 +278,7 @@ impl<'a, 'py> Driver<'a, 'py> {
         set_current(Some(handle.clone_ref(self.py)));
         let begun = clock::now();
         // SAFETY: as in `run_handle`.
-        let outcome = unsafe { handle::run(self.py, &mut self.entered, handle.as_ptr()) };
+        let outcome = unsafe { handle::run(self.py, Some(&mut self.entered), handle.as_ptr()) };
         let seconds = clock::now() - begun;
         let reported = if outcome == Outcome::Done {
             Ok(())
@@ -289,7 +302,7 @@ impl<'a, 'py> Driver<'a, 'py> {
     #[inline]
     fn run_native(&mut self, job: Job) -> PyResult<()> {
         match job {
-            Job::Handle(handle) => Ok(self.run_handle(handle)?),
+            Job::Handle(handle) => Ok(self.run_handle(handle, false)?),
             Job::Task(task) => Ok(self.run_task(task)?),
             Job::Expire(future) => expire(&future.into_bound(self.py)),
             Job::Timeout(timeout) => sync::expire(&timeout.into_bound(self.py)),

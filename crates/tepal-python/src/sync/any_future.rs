@@ -4,7 +4,7 @@ use crate::event_loop::Loop;
 use crate::raw::create_task::spawn;
 use crate::raw::future::{FutureRef, Status};
 use crate::raw::task;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
@@ -124,6 +124,10 @@ pub(crate) fn ensure<'py>(
     event_loop: &Bound<'py, Loop>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = awaitable.py();
+    // (Asked first: to find out that a coroutine is no future takes a search through its type.)
+    if task::is_plain_coroutine(awaitable) {
+        return begin(awaitable, event_loop);
+    }
     if is_future(awaitable)? {
         if !loop_of(awaitable)?.is(event_loop) {
             return Err(PyValueError::new_err(
@@ -133,14 +137,7 @@ pub(crate) fn ensure<'py>(
         return Ok(awaitable.clone());
     }
     if task::is_coroutine(awaitable)? {
-        let made = spawn(event_loop, awaitable);
-        if made
-            .as_ref()
-            .is_err_and(|error| error.is_instance_of::<pyo3::exceptions::PyRuntimeError>(py))
-        {
-            awaitable.call_method0(pyo3::intern!(py, "close"))?;
-        }
-        return made;
+        return begin(awaitable, event_loop);
     }
     static ENSURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let keywords = PyDict::new(py);
@@ -150,23 +147,18 @@ pub(crate) fn ensure<'py>(
         .call((awaitable,), Some(&keywords))
 }
 
-/// Tells a future of asyncio's own which task awaits it, for the call graph (3.14 and newer). One of ours knows by itself.
-///
-/// # Errors
-///
-/// What asyncio's function raises.
-pub(crate) fn note_wait(awaited: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> PyResult<()> {
-    task::note_wait(awaited, task)
-}
-
-/// Undoes [`note_wait`].
-///
-/// # Errors
-///
-/// As that.
-pub(crate) fn note_end_of_wait(
-    awaited: &Bound<'_, PyAny>,
-    task: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    task::note_end_of_wait(awaited, task)
+/// A task of a coroutine, which is closed if there can be none.
+#[inline]
+fn begin<'py>(
+    coro: &Bound<'py, PyAny>,
+    event_loop: &Bound<'py, Loop>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let made = spawn(event_loop, coro);
+    match made {
+        Err(error) if error.is_instance_of::<PyRuntimeError>(coro.py()) => {
+            coro.call_method0(pyo3::intern!(coro.py(), "close"))?;
+            Err(error)
+        }
+        made => made,
+    }
 }

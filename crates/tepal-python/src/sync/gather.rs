@@ -52,6 +52,7 @@ pub(crate) fn gather<'py>(
         return by_asyncio(py, awaitables, return_exceptions);
     };
     if let Ok(first) = awaitables.get_borrowed_item(0)
+        && !task::is_plain_coroutine(&first)
         && any_future::is_future(&first)?
         && !any_future::loop_of(&first)?.is(&running)
     {

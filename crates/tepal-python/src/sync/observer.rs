@@ -4,13 +4,14 @@
 //! handle for a Python function: the order of events is the same, and nothing is called. To futures of any other kind, on other loops
 //! and in debug mode the observer is a function that is called with the future.
 
-use super::any_future::{self, note_end_of_wait, note_wait};
+use super::any_future;
 use super::gather::Gather;
 use super::shield::Shield;
 use super::task_group::TaskGroup;
 use super::wait::Wait;
 use crate::owned::Owned;
 use crate::raw::future::{Callback, FutureRef};
+use crate::raw::task::{self, note_end_of_wait, note_wait};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use std::collections::VecDeque;
@@ -41,7 +42,7 @@ impl Observer {
     /// MemoryError; RuntimeError when no loop runs.
     pub(crate) fn new<'py>(py: Python<'py>, purpose: Purpose) -> PyResult<Bound<'py, Self>> {
         let parent = if cfg!(Py_3_14) {
-            crate::raw::task::current(py)?.map(Bound::unbind)
+            task::current(py)?.map(Bound::unbind)
         } else {
             None
         };

@@ -103,6 +103,28 @@ unsafe extern "C" fn iterate<K: Kind>(object: Object) -> Object {
     on!(enter_hot, K, object, |_py, future| awaiting::new(&future))
 }
 
+/// Whether this is the method `set_result` of a future of ours.
+///
+/// # Safety
+///
+/// A live object.
+#[cfg(not(Py_GIL_DISABLED))]
+#[inline]
+pub(crate) unsafe fn is_set_result(callback: Object) -> bool {
+    // SAFETY: rule 1 and the caller's promise; a method's receiver lives as long as it.
+    unsafe {
+        if ffi::PyCFunction_CheckExact(callback) == 0 {
+            return false;
+        }
+        let function = ffi::PyCFunction_GetFunction(callback);
+        let receiver = ffi::PyCFunction_GetSelf(callback);
+        function.is_some_and(|function| function as usize == set_result as *const () as usize)
+            && !receiver.is_null()
+            && ffi::Py_TYPE(receiver)
+                == FutureKind::CLASS.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
 unsafe extern "C" fn set_result(object: Object, result: Object) -> Object {
     on!(enter_hot, FutureKind, object, |py, future| {
         // SAFETY: borrowed from the caller.

@@ -23,6 +23,8 @@ mod outcome;
 
 pub(crate) use callbacks::{Callback, call_soon_by_name};
 pub(crate) use memory::{Body, allocate};
+#[cfg(not(Py_GIL_DISABLED))]
+pub(crate) use methods::is_set_result;
 pub(crate) use methods::{attributes, await_slots, entries, message, set_attribute};
 pub(crate) use outcome::{Outcome, cancelled_error_class, invalid_state, is_cancelled_error};
 

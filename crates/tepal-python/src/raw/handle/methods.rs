@@ -129,7 +129,7 @@ unsafe extern "C" fn py_run(handle: Object, _unused: Object) -> Object {
     enter(|py| {
         let mut entered = context::Entered::none();
         // SAFETY: the method table belongs to our types; the caller holds a reference.
-        let outcome = unsafe { run(py, &mut entered, handle) };
+        let outcome = unsafe { run(py, Some(&mut entered), handle) };
         let error = (outcome != Outcome::Done).then(|| fetch(py));
         entered.leave(py)?;
         if let Some(error) = error {

@@ -266,14 +266,41 @@ pub(crate) enum Outcome {
     Refused,
 }
 
-/// Runs the callback in its context.
+/// Whether the callback is `set_result` of a future of ours, as it mostly is where a loop calls back: then nothing of Python's runs that
+/// could ask which task or context is the current one.
+///
+/// # Safety
+///
+/// As [`run`].
+#[cfg(not(Py_GIL_DISABLED))]
+#[inline]
+pub(crate) unsafe fn sets_a_result(handle: Object) -> bool {
+    // SAFETY: rule 1 and the caller's promise; under the GIL nobody takes the callback away meanwhile.
+    unsafe {
+        let callback = (*body(handle)).callback;
+        !callback.is_null() && super::future::is_set_result(callback)
+    }
+}
+
+/// Not asked where another thread may take the callback away meanwhile.
+///
+/// # Safety
+///
+/// As [`run`].
+#[cfg(Py_GIL_DISABLED)]
+#[inline]
+pub(crate) unsafe fn sets_a_result(_handle: Object) -> bool {
+    false
+}
+
+/// Runs the callback, in its context if there is one `entered` to change.
 ///
 /// # Safety
 ///
 /// `handle` is one of ours, and a strong reference is held through the call.
 pub(crate) unsafe fn run(
     py: Python<'_>,
-    entered: &mut context::Entered,
+    entered: Option<&mut context::Entered>,
     handle: Object,
 ) -> Outcome {
     // SAFETY: rule 1 and the caller's promise. The body is reached through a raw pointer, not a reference, because
@@ -284,7 +311,8 @@ pub(crate) unsafe fn run(
         if state & (CANCELLED | RUNNING) != 0 {
             return skip_run(py, this, state);
         }
-        if (*this).context != entered.current()
+        if let Some(entered) = entered
+            && (*this).context != entered.current()
             && let Err(error) = entered.enter(py, (*this).context)
         {
             error.restore(py);

@@ -409,6 +409,13 @@ impl<'a, 'py> Making<'a, 'py> {
     }
 }
 
+/// Whether this is what an `async def` function returns.
+#[inline]
+pub(crate) fn is_plain_coroutine(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: rule 1.
+    unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) != 0 }
+}
+
 /// Whether asyncio takes this for a coroutine.
 ///
 /// # Errors
@@ -416,8 +423,7 @@ impl<'a, 'py> Making<'a, 'py> {
 /// What `asyncio.iscoroutine` raises.
 #[inline]
 pub(crate) fn is_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    // SAFETY: rule 1.
-    if unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) } != 0 {
+    if is_plain_coroutine(object) {
         return Ok(true);
     }
     let coroutines = object.py().import("asyncio.coroutines")?;
