@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import tepal
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("benches/*.md")]
@@ -36,3 +38,17 @@ def test_python_blocks_run(python: Run, tmp_path: Path, source: str) -> None:
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", [name for name in tepal.__all__ if not name.startswith("_")])
+def test_whatever_is_ours_says_what_it_does(name: str) -> None:
+    thing = getattr(tepal, name)
+    assert (thing.__doc__ or "").strip(), name
+    if not isinstance(thing, type):
+        return
+    for kind in thing.__mro__:
+        if kind.__module__.partition(".")[0] == "tepal":
+            methods = [
+                method for method in vars(kind) if not method.startswith("_") and callable(getattr(kind, method))
+            ]
+            assert [method for method in methods if not (getattr(thing, method).__doc__ or "").strip()] == []

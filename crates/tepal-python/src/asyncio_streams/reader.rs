@@ -324,12 +324,19 @@ impl StreamReader {
         }
     }
 
+    /// Return the exception that was set, or None. Not a checkpoint.
     fn exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.with(py, |state| {
             state.exception.as_ref().map(|held| held.clone_ref(py))
         })
     }
 
+    /// Have whoever reads raise an exception.
+    ///
+    /// Args:
+    ///     exc: The exception.
+    ///
+    /// Not a checkpoint.
     fn set_exception(&self, py: Python<'_>, exc: Py<PyAny>) -> PyResult<()> {
         let thrown = exc.clone_ref(py);
         let (old, waiter) = self.with(py, |state| {
@@ -353,6 +360,12 @@ impl StreamReader {
         self.handle_taken(py)
     }
 
+    /// Set the transport that is paused when there is too much to read.
+    ///
+    /// Args:
+    ///     transport: It; the reader has none yet.
+    ///
+    /// Not a checkpoint.
     fn set_transport(&self, py: Python<'_>, transport: Py<PyAny>) -> PyResult<()> {
         let is_set = self.with(py, |state| match state.transport {
             Some(_) => Some(transport),
@@ -367,15 +380,23 @@ impl StreamReader {
         }
     }
 
+    /// Say that no more bytes come. Not a checkpoint.
     fn feed_eof(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, |state| state.eof = true);
         self.wake(py)
     }
 
+    /// Return whether all bytes were read and no more come. Not a checkpoint.
     fn at_eof(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.is_at_end(py) && self.with_bytes(py, |bytes| bytes.is_empty())?)
     }
 
+    /// Append bytes, and wake who waits for them.
+    ///
+    /// Args:
+    ///     data: Bytes.
+    ///
+    /// Not a checkpoint.
     fn feed_data(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
         if self.is_at_end(py) {

@@ -282,6 +282,15 @@ impl Resume for Reading {
 
 #[pymethods]
 impl StreamReader {
+    /// Read what there is.
+    ///
+    /// Args:
+    ///     n: The most bytes to read; negative: read up to the end of the stream.
+    ///
+    /// Returns:
+    ///     At least one byte; none at the end of the stream, or if none were asked for.
+    ///
+    /// A checkpoint only if it must wait.
     #[pyo3(signature = (n = -1))]
     fn read<'py>(slf: &Bound<'py, Self>, n: i64) -> PyResult<Bound<'py, PyAny>> {
         let what = match usize::try_from(n) {
@@ -291,6 +300,19 @@ impl StreamReader {
         Reading::start(slf, what)
     }
 
+    /// Read so many bytes.
+    ///
+    /// Args:
+    ///     n: How many.
+    ///
+    /// Returns:
+    ///     The bytes.
+    ///
+    /// Raises:
+    ///     IncompleteReadError: The stream ended before that; `partial` has what there was.
+    ///     ValueError: `n` is negative.
+    ///
+    /// A checkpoint only if it must wait.
     fn readexactly<'py>(slf: &Bound<'py, Self>, n: i64) -> PyResult<Bound<'py, PyAny>> {
         let what = match usize::try_from(n) {
             Ok(count) => What::Exactly(count),
@@ -299,10 +321,33 @@ impl StreamReader {
         Reading::start(slf, what)
     }
 
+    /// Read a line, with the newline at its end.
+    ///
+    /// Returns:
+    ///     The line; without a newline what is left at the end of the stream; nothing behind that.
+    ///
+    /// Raises:
+    ///     ValueError: The line is longer than the limit; it is thrown away.
+    ///
+    /// A checkpoint only if it must wait.
     fn readline<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Reading::start(slf, What::Line(0))
     }
 
+    /// Read up to a separator, and it.
+    ///
+    /// Args:
+    ///     separator: Bytes, or a tuple of several, of which the one counts that ends first; a newline if not given.
+    ///
+    /// Returns:
+    ///     The bytes, with the separator at their end.
+    ///
+    /// Raises:
+    ///     IncompleteReadError: The stream ended before that; `partial` has what there was.
+    ///     LimitOverrunError: The separator is not within the limit; the bytes stay.
+    ///     ValueError: A separator is empty.
+    ///
+    /// A checkpoint only if it must wait.
     #[pyo3(signature = (separator = None))]
     fn readuntil<'py>(
         slf: &Bound<'py, Self>,

@@ -103,11 +103,23 @@ impl StreamWriter {
         self.transport_attribute(py)
     }
 
+    /// Write bytes; they leave when the running job ends.
+    ///
+    /// Args:
+    ///     data: Bytes. A mutable buffer is copied at once.
+    ///
+    /// Not a checkpoint.
     fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
         call::method1(&self.transport(py), pyo3::intern!(py, "write"), data).map(drop)
     }
 
+    /// Wait while the transport has too much to send.
+    ///
+    /// Raises:
+    ///     ConnectionError: The connection is lost.
+    ///
+    /// A checkpoint only if it must wait, or if the transport is closing.
     fn drain<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let protocol = slf.get().protocol_attribute(py);

@@ -32,6 +32,7 @@ impl Event {
         }
     }
 
+    /// Return whether it is set. Not a checkpoint.
     fn is_set(&self) -> bool {
         self.set.load(Relaxed)
     }
@@ -41,6 +42,7 @@ impl Event {
         self.is_set()
     }
 
+    /// Set it; all who wait go on. Not a checkpoint.
     fn set(&self, py: Python<'_>) -> PyResult<()> {
         if !self.set.swap(true, Relaxed) {
             for future in self.waiters.all(py) {
@@ -50,10 +52,20 @@ impl Event {
         Ok(())
     }
 
+    /// Unset it; whoever waits from now on waits until it is set again. Not a checkpoint.
     fn clear(&self) {
         self.set.store(false, Relaxed);
     }
 
+    /// Wait until it is set.
+    ///
+    /// Returns:
+    ///     True.
+    ///
+    /// Raises:
+    ///     RuntimeError: It would have to wait, and no loop of tepal's runs in this thread, or another than others wait on.
+    ///
+    /// A checkpoint only if it must wait.
     fn wait<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let routine = Wait {
             event: slf.clone().unbind(),

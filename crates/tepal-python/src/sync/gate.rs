@@ -120,6 +120,15 @@ macro_rules! gate {
     ($class:ident) => {
         #[pymethods]
         impl $class {
+            /// Take it, or wait for it.
+            ///
+            /// Returns:
+            ///     True.
+            ///
+            /// Raises:
+            ///     RuntimeError: It would have to wait, and no loop of tepal's runs in this thread, or another than others wait on.
+            ///
+            /// A checkpoint only if it must wait.
             fn acquire<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
                 $crate::sync::gate::Acquire::start(slf, true)
             }

@@ -80,6 +80,7 @@ impl Lock {
         }
     }
 
+    /// Return whether it is locked. Not a checkpoint.
     fn locked(&self) -> bool {
         self.locked.load(Relaxed)
     }
@@ -89,6 +90,12 @@ impl Lock {
         self.locked()
     }
 
+    /// Unlock it; whoever has waited longest gets it.
+    ///
+    /// Raises:
+    ///     RuntimeError: It is not locked.
+    ///
+    /// Not a checkpoint.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         if !self.locked.swap(false, Relaxed) {
             return Err(PyRuntimeError::new_err("Lock is not acquired."));

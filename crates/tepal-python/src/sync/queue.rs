@@ -235,6 +235,7 @@ impl Queue {
         }
     }
 
+    /// Return how many items there are. Not a checkpoint.
     fn qsize(slf: &Bound<'_, Self>) -> PyResult<usize> {
         match slf.get().state.with(slf.py(), |state| state.len()) {
             Some(count) => Ok(count),
@@ -243,6 +244,7 @@ impl Queue {
     }
 
     #[getter]
+    /// The most items it may hold; 0 or less: any number.
     fn maxsize(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let maximum = self.state.with(py, |state| state.maximum);
         if maximum.fract() == 0.0 && maximum.abs() < 9e15 {
@@ -261,6 +263,7 @@ impl Queue {
         self.state.with(py, |state| state.maximum = maxsize);
     }
 
+    /// Return whether there is no item. Not a checkpoint.
     fn empty(slf: &Bound<'_, Self>) -> PyResult<bool> {
         match slf.get().state.with(slf.py(), |state| state.len()) {
             Some(count) => Ok(count == 0),
@@ -268,6 +271,7 @@ impl Queue {
         }
     }
 
+    /// Return whether there is no room for another item. Not a checkpoint.
     fn full(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let this = slf.get();
         let (maximum, count) = this
@@ -283,6 +287,15 @@ impl Queue {
         Ok(count as f64 >= maximum)
     }
 
+    /// Put an item in, when there is room.
+    ///
+    /// Args:
+    ///     item: Any object.
+    ///
+    /// Raises:
+    ///     QueueShutDown: The queue was shut down.
+    ///
+    /// A checkpoint only if it must wait.
     fn put<'py>(slf: &Bound<'py, Self>, item: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let routine = Put {
             queue: slf.clone().unbind(),
@@ -292,6 +305,15 @@ impl Queue {
         coroutine::new(slf.py(), Routine::Put(routine))
     }
 
+    /// Take an item out, when there is one.
+    ///
+    /// Returns:
+    ///     The item.
+    ///
+    /// Raises:
+    ///     QueueShutDown: The queue was shut down, and is empty or was told to be.
+    ///
+    /// A checkpoint only if it must wait.
     fn get<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let routine = Get {
             queue: slf.clone().unbind(),
@@ -300,14 +322,40 @@ impl Queue {
         coroutine::new(slf.py(), Routine::Get(routine))
     }
 
+    /// Put an item in at once.
+    ///
+    /// Args:
+    ///     item: Any object.
+    ///
+    /// Raises:
+    ///     QueueFull: There is no room.
+    ///     QueueShutDown: The queue was shut down.
+    ///
+    /// Not a checkpoint.
     fn put_nowait<'py>(slf: &Bound<'py, Self>, item: Bound<'py, PyAny>) -> PyResult<()> {
         Self::put_now(slf, item)
     }
 
+    /// Take an item out at once.
+    ///
+    /// Returns:
+    ///     The item.
+    ///
+    /// Raises:
+    ///     QueueEmpty: There is none.
+    ///     QueueShutDown: There is none, and the queue was shut down.
+    ///
+    /// Not a checkpoint.
     fn get_nowait<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Self::get_now(slf)
     }
 
+    /// Say that what one `get` brought is done with.
+    ///
+    /// Raises:
+    ///     ValueError: It was said more often than items were put.
+    ///
+    /// Not a checkpoint.
     fn task_done(&self, py: Python<'_>) -> PyResult<()> {
         let left = self.state.with(py, |state| {
             state.unfinished = state.unfinished.checked_sub(1)?;
@@ -320,6 +368,7 @@ impl Queue {
         }
     }
 
+    /// Wait until all items that were put are done with (`task_done`). A checkpoint only if it must wait.
     fn join<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let routine = Join {
             queue: slf.clone().unbind(),
@@ -328,6 +377,12 @@ impl Queue {
         coroutine::new(slf.py(), Routine::Join(routine))
     }
 
+    /// End the queue: `put` raises QueueShutDown from now on, `get` when it is empty.
+    ///
+    /// Args:
+    ///     immediate: Empty it at once; its items count as done with.
+    ///
+    /// Not a checkpoint.
     #[pyo3(signature = (immediate = false))]
     fn shutdown(slf: &Bound<'_, Self>, immediate: bool) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());

@@ -113,10 +113,17 @@ impl Semaphore {
         Ok(())
     }
 
+    /// Return whether it cannot be acquired at once. Not a checkpoint.
     fn locked(&self, py: Python<'_>) -> bool {
         self.value_attribute(py) == 0 || !self.waiters.all_cancelled(py)
     }
 
+    /// Add one to the counter; whoever has waited longest gets it.
+    ///
+    /// Raises:
+    ///     ValueError: A bounded semaphore was released more often than it was acquired.
+    ///
+    /// Not a checkpoint.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         let released = self.count.with(py, |count| {
             let may = count.value < count.most;

@@ -353,6 +353,9 @@ impl TaskGroup {
         coroutine::new(slf.py(), Routine::ExitGroup(routine))
     }
 
+    /// End the group without an error: its tasks and its block are cancelled (as asyncio's from Python 3.15 on).
+    ///
+    /// Before the block it takes effect at its beginning, after it not at all. Not a checkpoint.
     fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let (entered, exiting, aborting) =
