@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._loop import EventLoop
 
+if sys.version_info >= (3, 14):
+    from ._published import publish_tasks
+
+    publish_tasks()  # now, and not with the first loop, when there may be no descriptor to spare
+
 _loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
-_published: list[bool] = []
-"""Not empty once it has been looked where tools look."""
 
 
 class _References(set[Any]):
@@ -38,11 +41,6 @@ def show_tasks_of(loop: EventLoop) -> None:
         loop: The loop; it is remembered weakly.
     """
     if sys.version_info >= (3, 14):
-        if not _published:
-            from ._published import publish_tasks
-
-            _published.append(True)
-            publish_tasks()
         return
     _loops.add(loop)
     name = "_scheduled_tasks" if sys.version_info >= (3, 12) else "_all_tasks"
