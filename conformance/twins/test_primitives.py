@@ -226,3 +226,47 @@ def test_what_a_primitive_returns_is_a_coroutine(run: Run, kit: Any) -> None:
             await waiting
 
     run(main)
+
+
+def test_what_a_subclass_overrides_is_called(run: Run, kit: Any) -> None:
+    seen: list[str] = []
+
+    class Lock(kit.Lock):  # type: ignore[misc]
+        async def acquire(self) -> bool:
+            seen.append("acquire")
+            return bool(await super().acquire())
+
+        def release(self) -> None:
+            seen.append("release")
+            super().release()
+
+    class Semaphore(kit.BoundedSemaphore):  # type: ignore[misc]
+        async def acquire(self) -> bool:
+            seen.append("acquire")
+            return bool(await super().acquire())
+
+    class Queue(kit.Queue):  # type: ignore[misc]
+        def put_nowait(self, item: object) -> None:
+            seen.append(f"put {item}")
+            super().put_nowait(item)
+
+        def get_nowait(self) -> Any:
+            item = super().get_nowait()
+            seen.append(f"got {item}")
+            return item
+
+    async def main() -> None:
+        async with Lock() as inside:
+            assert inside is None
+        async with Semaphore(1):
+            pass
+        queue = Queue()
+        await queue.put(1)
+        assert await queue.get() == 1
+        waiting = asyncio.create_task(queue.get())
+        await kit.sleep(0)
+        await queue.put(2)
+        assert await waiting == 2
+        assert seen == ["acquire", "release", "acquire", "put 1", "got 1", "put 2", "got 2"]
+
+    run(main)

@@ -282,3 +282,42 @@ def test_timeouts_and_wait_for(run: Run) -> None:
         assert await asyncio.wait_for(nothing(), 5) == "done"
 
     run(main)
+
+
+def test_the_eager_factory_s_tasks_are_asyncio_s_in_every_way(run: Run) -> None:
+    if sys.version_info < (3, 12):
+        pytest.skip("eager tasks came with Python 3.12")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        assert loop.get_task_factory() is asyncio.eager_task_factory
+        outer, seen = asyncio.current_task(), []
+
+        async def work(turns: int) -> object:
+            seen.append(asyncio.current_task())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return asyncio.current_task()
+
+        done = asyncio.create_task(work(0), name="done")
+        assert isinstance(done, asyncio.Task)
+        assert (done.done(), done.result(), done.get_name()) == (True, done, "done")
+        assert done not in asyncio.all_tasks()
+        pending = asyncio.create_task(work(3))
+        assert asyncio.current_task() is outer
+        assert pending in asyncio.all_tasks()
+        assert await pending is pending
+        assert seen == [done, pending]
+        failed = asyncio.create_task(fail_at_once())
+        with pytest.raises(ZeroDivisionError):
+            await failed
+        loop.set_task_factory(None)
+        assert not asyncio.create_task(work(0)).done()
+        await asyncio.sleep(0)
+
+    run(main)
+
+
+async def fail_at_once() -> None:
+    raise ZeroDivisionError

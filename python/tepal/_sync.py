@@ -123,7 +123,14 @@ class Event(_tepal.Event, asyncio.Event):
         return EventStatistics(self.is_set(), len(self._waiters))
 
 
-class Lock(_tepal.Lock, asyncio.Lock):
+class _Acquired:
+    """The way into a block of a lock or semaphore whose class has an `acquire` of its own."""
+
+    async def _enter_by_acquire(self) -> None:
+        await self.acquire()  # type: ignore[attr-defined]
+
+
+class Lock(_Acquired, _tepal.Lock, asyncio.Lock):
     """A mutual exclusion lock (see `asyncio.Lock`).
 
     Fair: tasks get it in the order in which they asked. `acquire` returns at once, without letting others run, when the lock
@@ -142,7 +149,7 @@ class Lock(_tepal.Lock, asyncio.Lock):
         return LockStatistics(self.locked(), len(self._waiters))
 
 
-class Semaphore(_tepal.Semaphore, asyncio.Semaphore):
+class Semaphore(_Acquired, _tepal.Semaphore, asyncio.Semaphore):
     """A counter that cannot go below zero (see `asyncio.Semaphore`).
 
     Fair: tasks get it in the order in which they asked. `acquire` returns at once, without letting others run, when the counter is
@@ -303,7 +310,7 @@ class Queue(_tepal.Queue, asyncio.Queue[_T]):
 
     def __new__(cls, *_arguments: Any, **_keywords: Any) -> Self:
         """Arguments are `__init__`'s: a subclass may have other ones."""
-        return super().__new__(cls, _kind(cls))
+        return super().__new__(cls, *_kind(cls))
 
     def __init__(self, maxsize: int = 0) -> None:
         """Make a queue.
@@ -312,7 +319,7 @@ class Queue(_tepal.Queue, asyncio.Queue[_T]):
             maxsize: The most items it may hold; 0 or less: any number.
         """
         self._maxsize = maxsize
-        if _kind(type(self)) == "theirs":
+        if _kind(type(self))[0] == "theirs":
             self._init(maxsize)
 
     def _format(self) -> str:
@@ -363,16 +370,20 @@ class PriorityQueue(Queue[_T], asyncio.PriorityQueue[_T]):  # type: ignore[type-
         return item
 
 
-_kinds: dict[type[Any], str] = {}
+_kinds: dict[type[Any], tuple[str, bool]] = {}
 
 
-def _kind(cls: type[Any]) -> str:
-    """Where the items of a class's instances are kept: see `crates/tepal-python/src/sync/queue.rs`."""
+def _kind(cls: type[Any]) -> tuple[str, bool]:
+    """Where the items of a class's instances are kept, and whether it has a `put_nowait` or `get_nowait` of its own.
+
+    See `crates/tepal-python/src/sync/queue.rs`.
+    """
     kind = _kinds.get(cls)
     if kind is None:
         base = LifoQueue if issubclass(cls, LifoQueue) else Queue
         own = any(getattr(cls, name) is not getattr(base, name) for name in _HOOKS)
-        kind = "theirs" if own else "last" if base is LifoQueue else "first"
+        calls = any(getattr(cls, name) is not getattr(Queue, name) for name in ("put_nowait", "get_nowait"))
+        kind = "theirs" if own else "last" if base is LifoQueue else "first", calls
         if cls.__module__ == __name__ or cls.__module__ == "tepal":
             _kinds[cls] = kind
     return kind

@@ -21,6 +21,7 @@ pub(crate) use watch::{Side, Source};
 use crate::errors;
 use crate::owned::Owned;
 use crate::raw::Object;
+use crate::raw::create_task::is_eager_factory;
 use crate::stream::StreamJob;
 use crate::sync::Observer;
 use pyo3::exceptions::PyRuntimeError;
@@ -118,6 +119,8 @@ pub(crate) struct Loop {
     foreign_call_soon: AtomicBool,
     /// `create_task` was replaced, in a subclass or on the instance.
     foreign_create_task: AtomicBool,
+    /// The task factory is `asyncio.eager_task_factory`, which ours can stand for.
+    eager: AtomicBool,
     /// The identity of the thread that runs the loop; 0 when none does.
     thread: AtomicU64,
     slow_callback_duration: AtomicU64,
@@ -258,6 +261,12 @@ impl Loop {
     #[inline]
     pub(crate) fn release(&self, py: Python<'_>, key: usize) -> Option<Py<PyAny>> {
         self.with(py, |state| state.tasks.try_remove(key))
+    }
+
+    /// Whether tasks begin at once, because asyncio's own eager factory was set.
+    #[inline]
+    pub(crate) fn makes_eager_tasks(&self) -> bool {
+        self.eager.load(Relaxed)
     }
 
     /// Whether `create_task` must ask a factory.
@@ -420,6 +429,7 @@ impl Loop {
             foreign_time: AtomicBool::new(false),
             foreign_call_soon: AtomicBool::new(false),
             foreign_create_task: AtomicBool::new(false),
+            eager: AtomicBool::new(false),
             thread: AtomicU64::new(0),
             slow_callback_duration: AtomicU64::new(0.1f64.to_bits()),
             clock_resolution: clock::resolution(),
@@ -522,10 +532,14 @@ impl Loop {
 
     #[setter(_task_factory)]
     fn set_task_factory_attribute(&self, py: Python<'_>, factory: Option<Py<PyAny>>) {
+        let eager = factory
+            .as_ref()
+            .is_some_and(|factory| is_eager_factory(factory.bind(py)));
         let old = self.with(py, |state| {
             std::mem::replace(&mut state.task_factory, factory)
         });
         drop(old);
+        self.eager.store(eager, Relaxed);
     }
 
     /// The handles that are ready, in order (a snapshot; for debuggers and tests).

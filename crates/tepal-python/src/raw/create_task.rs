@@ -7,6 +7,7 @@ use crate::event_loop::{Loop, from_raw};
 use crate::sync::TaskGroup;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyResult, Python, ffi};
 
@@ -72,12 +73,27 @@ static mut GROUP_METHODS: [ffi::PyMethodDef; 1] = [fast(
     c"create_task($self, coro, *, name=None, context=None, **keywords)\n--\n\nRun a coroutine in a task of the group.",
 )];
 
+/// `asyncio.eager_task_factory`, where there is one (3.12 and newer), as it was when tepal was imported.
+static EAGER_FACTORY: PyOnceLock<Option<Py<PyAny>>> = PyOnceLock::new();
+
+/// Whether a task factory is asyncio's own eager one. It makes asyncio's own tasks begin at once; with it ours do.
+pub(crate) fn is_eager_factory(factory: &Bound<'_, PyAny>) -> bool {
+    let known = EAGER_FACTORY.get(factory.py()).and_then(Option::as_ref);
+    known.is_some_and(|known| known.is(factory))
+}
+
 /// Puts its `create_task` into `TaskGroup`.
 ///
 /// # Errors
 ///
-/// MemoryError.
+/// MemoryError; what importing asyncio raises.
 pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
+    EAGER_FACTORY.get_or_try_init(py, || {
+        let found = py
+            .import("asyncio.tasks")?
+            .getattr_opt("eager_task_factory")?;
+        PyResult::Ok(found.map(Bound::unbind))
+    })?;
     // SAFETY: the function takes a `TaskGroup`; the table is static and never written.
     unsafe { add_methods(&py.get_type::<TaskGroup>(), &raw mut GROUP_METHODS) }
 }
@@ -129,17 +145,21 @@ unsafe fn create<'py>(event_loop: &Bound<'py, Loop>, call: Call) -> PyResult<Bou
     this.check_open()?;
     // SAFETY: the caller's promise.
     unsafe {
-        if this.task_factory_is_set(py) {
-            return by_factory(event_loop, call);
+        let eager = this.makes_eager_tasks();
+        if !eager {
+            if this.task_factory_is_set(py) {
+                return by_factory(event_loop, call);
+            }
+            if let Some(class) = replaced(py, Module::Tasks)? {
+                return by_class(&class, event_loop, call);
+            }
         }
-        if let Some(class) = replaced(py, Module::Tasks)? {
-            return by_class(&class, event_loop, call);
+        let mut making = Making::of(coroutine(py, call)?);
+        making.eager = eager;
+        if !call.keywords.is_null() {
+            read_keywords(py, &mut making, call)?;
         }
-        let coro = coroutine(py, call)?;
-        if call.keywords.is_null() {
-            return task::new(event_loop, &Making::of(coro));
-        }
-        task::new(event_loop, &making(py, coro, call)?)
+        task::new(event_loop, &making)
     }
 }
 
@@ -151,12 +171,11 @@ unsafe fn create<'py>(event_loop: &Bound<'py, Loop>, call: Call) -> PyResult<Bou
 ///
 /// The call is as C passes it, with keywords; the result lives as long as it.
 #[inline]
-unsafe fn making<'a, 'py>(
+unsafe fn read_keywords<'py>(
     py: Python<'py>,
-    coro: &'a Bound<'py, PyAny>,
+    making: &mut Making<'_, 'py>,
     call: Call,
-) -> PyResult<Making<'a, 'py>> {
-    let mut making = Making::of(coro);
+) -> PyResult<()> {
     // SAFETY: the caller's promise: a tuple of strings, whose values follow the positional arguments.
     unsafe {
         let names = Bound::from_borrowed_ptr(py, call.keywords).cast_into_unchecked::<PyTuple>();
@@ -186,7 +205,7 @@ unsafe fn making<'a, 'py>(
             }
         }
     }
-    Ok(making)
+    Ok(())
 }
 
 /// A task of a class that somebody has put in the standard one's place: `class(coro, **keywords, loop=loop)`.

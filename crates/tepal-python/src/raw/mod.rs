@@ -23,6 +23,7 @@ pub(crate) mod method_table;
 pub(crate) mod native_state;
 pub(crate) mod native_type;
 pub(crate) mod raised;
+pub(crate) mod ready;
 pub(crate) mod ssl_object;
 pub(crate) mod stop_iteration;
 pub(crate) mod task;

@@ -1,11 +1,12 @@
-//! What `Lock` and `Semaphore` share: the coroutines that take them and give them back.
+//! What `Lock` and `Semaphore` share: how they are taken, waited for, and given back.
 
 use super::waiters::show;
 use super::{LoopBound, Routine, Waiters, woken};
-use crate::raw::Object;
 use crate::raw::coroutine::{self, Resume};
 use crate::raw::iterator::{Resumed, Step};
 use crate::raw::raised::Raised;
+use crate::raw::ready::ready;
+use crate::raw::{Object, call};
 use pyo3::PyClass;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
@@ -16,10 +17,8 @@ use std::ffi::c_int;
 pub(crate) trait Gate: PyClass<Frozen = True> + Sync + Sized {
     /// What its coroutines are called.
     const ACQUIRE: &'static str;
-    const LEAVE: &'static str;
 
     fn acquiring(routine: Acquire<Self>) -> Routine;
-    fn leaving(routine: Leave<Self>) -> Routine;
 
     fn waiters(&self) -> &Waiters;
     fn bound(&self) -> &LoopBound;
@@ -40,7 +39,7 @@ pub(crate) trait Gate: PyClass<Frozen = True> + Sync + Sized {
     ) -> Result<(), Raised>;
 }
 
-/// `acquire()`, and `async with`'s way in, which says nothing.
+/// `acquire()`, and `async with`'s way in where it must wait, which says nothing.
 pub(crate) struct Acquire<G> {
     gate: Py<G>,
     tells: bool,
@@ -84,35 +83,38 @@ impl<G: Gate> Resume for Acquire<G> {
     }
 }
 
+/// `async with`'s way in: nothing to wait for, or a coroutine.
+///
+/// # Errors
+///
+/// MemoryError.
+pub(crate) fn enter<'py, G: Gate>(gate: &Bound<'py, G>) -> PyResult<Bound<'py, PyAny>> {
+    let py = gate.py();
+    let acquire = gate
+        .as_any()
+        .get_type()
+        .getattr(pyo3::intern!(py, "acquire"))?;
+    let own = py.get_type::<G>().getattr(pyo3::intern!(py, "acquire"))?;
+    if !acquire.is(&own) {
+        // A subclass has an `acquire` of its own, which asyncio's way in calls.
+        return gate.as_any().call_method0("_enter_by_acquire");
+    }
+    if gate.get().try_acquire(py) {
+        return ready(py.None().into_bound(py));
+    }
+    Acquire::start(gate, false)
+}
+
 /// `async with`'s way out.
-pub(crate) struct Leave<G> {
-    gate: Py<G>,
-}
-
-impl<G: Gate> Leave<G> {
-    pub(crate) fn start<'py>(gate: &Bound<'py, G>) -> PyResult<Bound<'py, PyAny>> {
-        let routine = Self {
-            gate: gate.clone().unbind(),
-        };
-        coroutine::new(gate.py(), G::leaving(routine))
-    }
-}
-
-impl<G: Gate> Resume for Leave<G> {
-    const NAME: &'static str = G::LEAVE;
-
-    fn resume<'py>(&mut self, py: Python<'py>, _thrown: Option<Raised>) -> Resumed<'py> {
-        // By name: a subclass may have a `release` of its own.
-        self.gate
-            .bind(py)
-            .as_any()
-            .call_method0(pyo3::intern!(py, "release"))?;
-        Ok(Step::End(py.None().into_bound(py)))
-    }
-
-    fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int {
-        show(&[Some(self.gate.as_any())], see)
-    }
+///
+/// # Errors
+///
+/// What `release` raises.
+pub(crate) fn leave<'py, G: Gate>(gate: &Bound<'py, G>) -> PyResult<Bound<'py, PyAny>> {
+    let py = gate.py();
+    // By name: a subclass may have a `release` of its own.
+    call::method0(gate.as_any(), pyo3::intern!(py, "release"))?;
+    ready(py.None().into_bound(py))
 }
 
 /// The methods of a gate that begin those coroutines.
@@ -134,7 +136,7 @@ macro_rules! gate {
             }
 
             fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-                $crate::sync::gate::Acquire::start(slf, false)
+                $crate::sync::gate::enter(slf)
             }
 
             #[pyo3(signature = (*_exception))]
@@ -142,7 +144,7 @@ macro_rules! gate {
                 slf: &Bound<'py, Self>,
                 _exception: &Bound<'py, PyTuple>,
             ) -> PyResult<Bound<'py, PyAny>> {
-                $crate::sync::gate::Leave::start(slf)
+                $crate::sync::gate::leave(slf)
             }
         }
     };

@@ -1,6 +1,6 @@
 //! `Lock`: asyncio's, to the letter.
 
-use super::gate::{Acquire, Gate, Leave, gate};
+use super::gate::{Acquire, Gate, gate};
 use super::waiters::{waited_at, wake};
 use super::{LoopBound, Routine, Waiters};
 use crate::raw::raised::Raised;
@@ -29,14 +29,9 @@ impl Lock {
 
 impl Gate for Lock {
     const ACQUIRE: &'static str = "Lock.acquire";
-    const LEAVE: &'static str = "Lock.__aexit__";
 
     fn acquiring(routine: Acquire<Self>) -> Routine {
         Routine::AcquireLock(routine)
-    }
-
-    fn leaving(routine: Leave<Self>) -> Routine {
-        Routine::LeaveLock(routine)
     }
 
     fn waiters(&self) -> &Waiters {

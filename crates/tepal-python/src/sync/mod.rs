@@ -62,13 +62,10 @@ const _: () = assert!(size_of::<Routine>() <= 56);
 
 routines! {
     AcquireLock(gate::Acquire<lock::Lock>),
-    LeaveLock(gate::Leave<lock::Lock>),
     AcquireSemaphore(gate::Acquire<semaphore::Semaphore>),
-    LeaveSemaphore(gate::Leave<semaphore::Semaphore>),
     WaitEvent(event::Wait),
-    Sleep(sleep::Sleep),
     EnterTimeout(timeout::Enter),
-    ExitTimeout(timeout::Exit),
+    Sleep(sleep::Sleep),
     Get(queue::Get),
     Put(queue::Put),
     Join(queue::Join),
@@ -105,6 +102,7 @@ fn originals(py: Python<'_>) -> PyResult<&'static Originals> {
 /// MemoryError.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     crate::raw::coroutine::register(module.py())?;
+    crate::raw::ready::register(module.py())?;
     module.add_class::<event::Event>()?;
     originals(module.py())?;
     module.add_class::<lock::Lock>()?;

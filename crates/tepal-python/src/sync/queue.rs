@@ -35,6 +35,8 @@ struct State {
     unfinished: usize,
     peak: usize,
     shut_down: bool,
+    /// A subclass has its own `put_nowait` or `get_nowait`.
+    calls: bool,
 }
 
 /// The native half of `tepal.Queue` and its subclasses.
@@ -103,6 +105,11 @@ impl Queue {
             Some(full) => Ok(full),
             None => slf.as_any().call_method0("full")?.is_truthy(),
         }
+    }
+
+    /// Whether `put_nowait` and `get_nowait` are called by name, because a subclass has its own.
+    fn calls(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.calls)
     }
 
     fn is_shut_down(&self, py: Python<'_>) -> bool {
@@ -213,8 +220,8 @@ fn give_back(
 #[pymethods]
 impl Queue {
     #[new]
-    #[pyo3(signature = (kind = "first"))]
-    fn new(kind: &str) -> Self {
+    #[pyo3(signature = (kind = "first", calls = false))]
+    fn new(kind: &str, calls: bool) -> Self {
         let items = match kind {
             "first" => Items::First(VecDeque::new()),
             "last" => Items::Last(VecDeque::new()),
@@ -227,6 +234,7 @@ impl Queue {
                 unfinished: 0,
                 peak: 0,
                 shut_down: false,
+                calls,
             }),
             getters: Waiters::new(),
             putters: Waiters::new(),
@@ -538,7 +546,14 @@ impl Resume for Get {
                 .getters
                 .join(queue.as_any(), &this.bound, &mut self.waiter);
         }
-        Ok(Step::End(Queue::get_now(queue)?))
+        let item = if queue.get().calls(py) {
+            queue
+                .as_any()
+                .call_method0(pyo3::intern!(py, "get_nowait"))?
+        } else {
+            Queue::get_now(queue)?
+        };
+        Ok(Step::End(item))
     }
 
     fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int {
@@ -575,7 +590,13 @@ impl Resume for Put {
                 .join(queue.as_any(), &this.bound, &mut self.waiter);
         }
         let item = self.item.take().unwrap_or_else(|| py.None());
-        Queue::put_now(queue, item.into_bound(py))?;
+        if queue.get().calls(py) {
+            queue
+                .as_any()
+                .call_method1(pyo3::intern!(py, "put_nowait"), (item,))?;
+        } else {
+            Queue::put_now(queue, item.into_bound(py))?;
+        }
         Ok(Step::End(py.None().into_bound(py)))
     }
 

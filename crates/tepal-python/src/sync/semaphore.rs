@@ -1,6 +1,6 @@
 //! `Semaphore` and `BoundedSemaphore`: asyncio's, to the letter of 3.13.
 
-use super::gate::{Acquire, Gate, Leave, gate};
+use super::gate::{Acquire, Gate, gate};
 use super::waiters::{status, waited_at, wake};
 use super::{LoopBound, Routine, Waiters};
 use crate::owned::Owned;
@@ -41,14 +41,9 @@ impl Semaphore {
 
 impl Gate for Semaphore {
     const ACQUIRE: &'static str = "Semaphore.acquire";
-    const LEAVE: &'static str = "Semaphore.__aexit__";
 
     fn acquiring(routine: Acquire<Self>) -> Routine {
         Routine::AcquireSemaphore(routine)
-    }
-
-    fn leaving(routine: Leave<Self>) -> Routine {
-        Routine::LeaveSemaphore(routine)
     }
 
     fn waiters(&self) -> &Waiters {

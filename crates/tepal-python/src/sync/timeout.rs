@@ -8,6 +8,7 @@ use crate::raw::Object;
 use crate::raw::coroutine::{self, Resume};
 use crate::raw::iterator::{Resumed, Step};
 use crate::raw::raised::Raised;
+use crate::raw::ready::ready;
 use crate::raw::{future, task};
 use pyo3::exceptions::{PyBaseExceptionGroup, PyRuntimeError, PyTimeoutError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -284,23 +285,21 @@ impl Timeout {
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        // A coroutine: it is whoever awaits it that is limited, and he may be another than who called.
         let routine = Enter(slf.clone().unbind());
         coroutine::new(slf.py(), Routine::EnterTimeout(routine))
     }
 
     fn __aexit__<'py>(
-        slf: &Bound<'py, Self>,
+        &self,
+        py: Python<'py>,
         _kind: &Bound<'py, PyAny>,
         exception: Bound<'py, PyAny>,
         _traceback: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let routine = Exit {
-            timeout: slf.clone().unbind(),
-            exception: Some(exception)
-                .filter(|exception| !exception.is_none())
-                .map(Bound::unbind),
-        };
-        coroutine::new(slf.py(), Routine::ExitTimeout(routine))
+        let exception = Some(exception).filter(|exception| !exception.is_none());
+        self.exit(exception, py)?;
+        ready(py.None().into_bound(py))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -335,25 +334,5 @@ impl Resume for Enter {
 
     fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int {
         show(&[Some(self.0.as_any())], see)
-    }
-}
-
-/// `async with`'s way out.
-pub(crate) struct Exit {
-    timeout: Py<Timeout>,
-    exception: Option<Py<PyAny>>,
-}
-
-impl Resume for Exit {
-    const NAME: &'static str = "Timeout.__aexit__";
-
-    fn resume<'py>(&mut self, py: Python<'py>, _thrown: Option<Raised>) -> Resumed<'py> {
-        let exception = self.exception.take().map(|held| held.into_bound(py));
-        self.timeout.get().exit(exception, py)?;
-        Ok(Step::End(py.None().into_bound(py)))
-    }
-
-    fn show(&self, see: &mut dyn FnMut(Object) -> c_int) -> c_int {
-        show(&[Some(self.timeout.as_any()), self.exception.as_ref()], see)
     }
 }

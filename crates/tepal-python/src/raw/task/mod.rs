@@ -474,5 +474,8 @@ fn start(task: TaskRef<'_, '_>, eager: bool) -> PyResult<()> {
 
 fn is_running(task: TaskRef<'_, '_>) -> PyResult<bool> {
     let event_loop = task.future.event_loop()?;
-    event_loop.call_method0("is_running")?.is_truthy()
+    match event_loop.cast::<Loop>() {
+        Ok(native) => Ok(native.get().is_running_now()),
+        Err(_) => event_loop.call_method0("is_running")?.is_truthy(),
+    }
 }
