@@ -358,3 +358,29 @@ def test_tls_may_come_in_between(run: Run, kit: Any, tls: Contexts) -> None:
         await server.wait_closed()
 
     run(main)
+
+
+def test_bytes_come_while_somebody_holds_the_buffer(run: Run, kit: Any) -> None:
+    async def main() -> None:
+        told: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+        async def serve(reader: Any, writer: Any) -> None:
+            await reader.readline()
+            writer.write(b"an answer\n" * 100)
+            writer.close()
+
+        server = await kit.start_server(serve, "127.0.0.1", 0)
+        reader, writer = await kit.open_connection(*server.sockets[0].getsockname())
+        with memoryview(reader._buffer):
+            writer.write(b"go\n")
+            with pytest.raises(BufferError):
+                await reader.readline()
+        assert [type(context["exception"]) for context in told] == [BufferError]
+        writer.close()
+        with contextlib.suppress(BufferError):
+            await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+    run(main)

@@ -65,6 +65,9 @@ pub(super) fn handle_readable(
     }
 }
 
+/// What asyncio says when a protocol does not take its bytes.
+const RECEIVING: &str = "Fatal error: protocol.data_received() call failed.";
+
 /// Straight into the buffer of a reader of ours.
 fn read_into_reader(
     driver: &mut Driver<'_, '_>,
@@ -76,8 +79,13 @@ fn read_into_reader(
     let py = driver.py;
     let reader = reader.cast::<StreamReader>()?.get();
     let received = match tepal_sys::fd::borrow(fd) {
-        Ok(fd) => reader.receive(py, fd, &mut driver.scratch)?,
-        Err(error) => Err(error),
+        Ok(fd) => reader.receive(py, fd, &mut driver.scratch),
+        Err(error) => Ok(Err(error)),
+    };
+    let received = match received {
+        Ok(received) => received,
+        // (Somebody's buffer, which he holds on to.)
+        Err(error) => return handle_raised(driver, stream, error, RECEIVING),
     };
     match received {
         Ok(None) => Ok(()),
@@ -85,8 +93,7 @@ fn read_into_reader(
             if received.count > 0
                 && let Err(error) = reader.handle_fed(py)
             {
-                let message = "Fatal error: protocol.data_received() call failed.";
-                return handle_raised(driver, stream, error, message);
+                return handle_raised(driver, stream, error, RECEIVING);
             }
             if received.ended {
                 return handle_end(driver, stream, protocol);
@@ -130,8 +137,7 @@ fn read_bytes(
                 }
             };
             if let Err(error) = taken {
-                let message = "Fatal error: protocol.data_received() call failed.";
-                return handle_raised(driver, stream, error, message);
+                return handle_raised(driver, stream, error, RECEIVING);
             }
             read_on(driver, stream, full);
             Ok(())
