@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import sys
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -268,5 +269,18 @@ def test_what_a_subclass_overrides_is_called(run: Run, kit: Any) -> None:
         await queue.put(2)
         assert await waiting == 2
         assert seen == ["acquire", "release", "acquire", "put 1", "got 1", "put 2", "got 2"]
+
+    run(main)
+
+
+def test_a_coroutine_warns_of_the_old_way_to_throw(run: Run, kit: Any) -> None:
+    async def main() -> None:
+        for coroutine in (kit.Lock().acquire(), kit.Queue().get(), kit.sleep(0)):
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                with pytest.raises(ValueError, match="thrown"):
+                    coroutine.throw(ValueError, ValueError("thrown"), None)
+            wanted = [DeprecationWarning] if sys.version_info >= (3, 12) else []
+            assert [one.category for one in seen if one.category is DeprecationWarning] == wanted
 
     run(main)

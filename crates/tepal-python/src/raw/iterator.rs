@@ -3,7 +3,7 @@
 use super::native_type::slot;
 use super::raised::Raised;
 use super::{Object, call, enter_hot, stop_iteration};
-use pyo3::exceptions::{PyStopIteration, PyTypeError};
+use pyo3::exceptions::{PyDeprecationWarning, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use pyo3::{PyResult, Python, ffi};
@@ -75,17 +75,31 @@ pub(crate) unsafe fn send_to(
     sent
 }
 
+/// What the interpreter's own generators say of more than one argument.
+#[cold]
+fn warn_of_signature(py: Python<'_>) -> PyResult<()> {
+    PyErr::warn(
+        py,
+        &py.get_type::<PyDeprecationWarning>(),
+        c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.",
+        1,
+    )
+}
+
 /// The exception that the arguments of `throw` stand for, checked as generators check theirs.
 ///
 /// # Errors
 ///
-/// TypeError for what cannot be thrown.
+/// TypeError for what cannot be thrown; DeprecationWarning where that is an error.
 pub(crate) fn thrown(arguments: &Bound<'_, PyTuple>) -> PyResult<PyErr> {
     if arguments.is_empty() || arguments.len() > 3 {
         return Err(PyTypeError::new_err(format!(
             "throw expected 1 to 3 arguments, got {}",
             arguments.len()
         )));
+    }
+    if cfg!(Py_3_12) && arguments.len() > 1 {
+        warn_of_signature(arguments.py())?;
     }
     let kind = arguments.get_item(0)?;
     let value = arguments.get_item(1).ok().filter(|value| !value.is_none());

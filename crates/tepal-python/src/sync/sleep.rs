@@ -55,7 +55,7 @@ impl Resume for Sleep {
     const NAME: &'static str = "sleep";
 
     fn resume<'py>(&mut self, py: Python<'py>, thrown: Option<Raised>) -> Resumed<'py> {
-        match std::mem::replace(&mut self.stage, Stage::Passed) {
+        match &self.stage {
             Stage::Begin => {}
             Stage::Passed => {
                 return match thrown {
@@ -68,11 +68,12 @@ impl Resume for Sleep {
                 event_loop,
                 key,
             } => {
-                event_loop.get().cancel_timer(py, key);
-                woken(py, &future, thrown)?;
+                event_loop.get().cancel_timer(py, *key);
+                woken(py, future, thrown)?;
                 return Ok(self.end(py));
             }
         }
+        self.stage = Stage::Passed;
         let delay = self.delay.bind(py);
         // (As a float a number would first be made into one of Python's.)
         let seconds = match delay

@@ -11,7 +11,7 @@ use crate::raw::method_table::method;
 use crate::raw::native_type::{slot, visit};
 use crate::raw::raised::Raised;
 use crate::raw::{Object, enter, enter_hot, fetch};
-use pyo3::exceptions::{PyDeprecationWarning, PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use pyo3::{PyResult, Python, ffi};
@@ -137,24 +137,10 @@ unsafe extern "C" fn throw(object: Object, arguments: Object) -> Object {
         // SAFETY: METH_VARARGS gives a tuple.
         let arguments = unsafe { Bound::from_borrowed_ptr(py, arguments) };
         let arguments = arguments.cast_into::<PyTuple>()?;
-        if cfg!(Py_3_12) && arguments.len() > 1 {
-            warn_of_signature(py)?;
-        }
         let error = iterator::thrown(&arguments)?;
         finish(object);
         Err(error)
     })
-}
-
-/// What the interpreter's own generators say of more than one argument.
-#[cold]
-fn warn_of_signature(py: Python<'_>) -> PyResult<()> {
-    PyErr::warn(
-        py,
-        &py.get_type::<PyDeprecationWarning>(),
-        c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.",
-        1,
-    )
 }
 
 unsafe extern "C" fn close(object: Object, _unused: Object) -> Object {
