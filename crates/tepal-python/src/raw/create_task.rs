@@ -20,6 +20,16 @@ struct Call {
     keywords: Object,
 }
 
+impl Call {
+    const fn new(arguments: Arguments, count: ffi::Py_ssize_t, keywords: Object) -> Self {
+        Self {
+            arguments,
+            count: count as usize,
+            keywords,
+        }
+    }
+}
+
 /// `loop.create_task(coro, *, name=None, context=None, eager_start=False)`.
 pub(super) unsafe extern "C" fn by_loop(
     slf: Object,
@@ -28,11 +38,7 @@ pub(super) unsafe extern "C" fn by_loop(
     keywords: Object,
 ) -> Object {
     enter_hot(|py| {
-        let call = Call {
-            arguments,
-            count: count as usize,
-            keywords,
-        };
+        let call = Call::new(arguments, count, keywords);
         // SAFETY: C's calling convention; the method belongs to `Loop`.
         unsafe { create(from_raw(py, &slf), call).map(Bound::into_ptr) }
     })
@@ -46,11 +52,7 @@ unsafe extern "C" fn by_group(
     keywords: Object,
 ) -> Object {
     enter_hot(|py| {
-        let call = Call {
-            arguments,
-            count: count as usize,
-            keywords,
-        };
+        let call = Call::new(arguments, count, keywords);
         // SAFETY: C's calling convention; the method belongs to `TaskGroup`.
         unsafe {
             let group = Bound::ref_from_ptr(py, &slf).cast_unchecked::<TaskGroup>();
@@ -287,11 +289,7 @@ pub(crate) fn spawn<'py>(
     coro: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let object = coro.as_ptr();
-    let call = Call {
-        arguments: &raw const object,
-        count: 1,
-        keywords: std::ptr::null_mut(),
-    };
+    let call = Call::new(&raw const object, 1, std::ptr::null_mut());
     // SAFETY: one argument and no keywords; both live through the call.
     unsafe {
         if event_loop.get().is_create_task_foreign() {

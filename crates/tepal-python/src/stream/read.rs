@@ -101,14 +101,7 @@ fn read_into_reader(
             read_on(driver, stream, received.full);
             Ok(())
         }
-        Err(error) => {
-            driver.entered.leave(py)?;
-            life::fail(
-                stream,
-                errors::from_io(py, &error),
-                "Fatal read error on socket transport",
-            )
-        }
+        Err(error) => fail_read(driver, stream, errors::from_io(py, &error)),
     }
 }
 
@@ -142,14 +135,7 @@ fn read_bytes(
             read_on(driver, stream, full);
             Ok(())
         }
-        Err(error) => {
-            driver.entered.leave(py)?;
-            life::fail(
-                stream,
-                errors::from_io(py, &error),
-                "Fatal read error on socket transport",
-            )
-        }
+        Err(error) => fail_read(driver, stream, errors::from_io(py, &error)),
     }
 }
 
@@ -195,10 +181,7 @@ fn read_into_protocol(
             read_on(driver, stream, count == room);
             Ok(())
         }
-        Err(error) => {
-            driver.entered.leave(py)?;
-            life::fail(stream, error, "Fatal read error on socket transport")
-        }
+        Err(error) => fail_read(driver, stream, error),
     }
 }
 
@@ -259,6 +242,13 @@ fn handle_raised(
         return Err(error);
     }
     life::fail(stream, error, message)
+}
+
+/// The socket could not be read.
+#[cold]
+fn fail_read(driver: &mut Driver<'_, '_>, stream: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+    driver.entered.leave(driver.py)?;
+    life::fail(stream, error, "Fatal read error on socket transport")
 }
 
 /// `pause_reading()`.

@@ -3,7 +3,7 @@
 use super::any_future::{self, End};
 use super::observer::{Observer, Purpose};
 use crate::event_loop;
-use crate::raw::future::{self, FutureRef, Status};
+use crate::raw::future::{self, FutureRef};
 use crate::raw::task;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -163,16 +163,6 @@ impl Seen {
     }
 }
 
-/// What has to be done when a child has ended.
-enum Then<'py> {
-    /// The whole has ended already.
-    Look,
-    Nothing,
-    /// The child may have raised.
-    Check(Bound<'py, PyAny>),
-    Finish(Bound<'py, PyAny>),
-}
-
 impl Gather {
     /// A child has ended.
     ///
@@ -196,25 +186,21 @@ impl Gather {
             return any_future::look(child);
         };
         let outer = outer.into_bound(py);
-        let then = match FutureRef::exact(&outer) {
-            Some(waiting) if waiting.status() == Status::Pending => match (return_exceptions, last)
-            {
-                (false, _) => Then::Check(outer.clone()),
-                (true, true) => Then::Finish(outer.clone()),
-                (true, false) => Then::Nothing,
-            },
-            _ => Then::Look,
-        };
-        let outcome = match then {
-            Then::Nothing => Ok(()),
-            Then::Look => any_future::look(child),
-            Then::Check(outer) => match any_future::end(child)? {
+        let outcome = if any_future::is_done(&outer)? {
+            any_future::look(child)
+        } else if return_exceptions {
+            if last {
+                Self::finish(observer, &outer)
+            } else {
+                Ok(())
+            }
+        } else {
+            match any_future::end(child)? {
                 End::Returned(_) if last => Self::finish(observer, &outer),
                 End::Returned(_) => Ok(()),
                 End::Raised(exception) => set_exception(&outer, &exception),
                 End::Cancelled => set_exception(&outer, &any_future::cancelled_error(child)?),
-            },
-            Then::Finish(outer) => Self::finish(observer, &outer),
+            }
         };
         if last {
             observer.get().end(py);
