@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+import tepal
+
 from .tls_support import Contexts
 
 LIMIT = 20
@@ -201,6 +203,12 @@ def loop(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[asyn
             loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
+
+
+@pytest.fixture
+def kit(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Any:
+    """The module whose primitives, functions and streams go with the loop: asyncio or tepal."""
+    return tepal if loop_factory is tepal.new_event_loop else asyncio
 
 
 @pytest.fixture(params=["direct", "bio"])

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-from collections.abc import Callable, Coroutine
-from types import SimpleNamespace
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -18,32 +17,6 @@ import pytest
 import tepal
 
 from .support import Run
-
-NAMES = (
-    "Barrier",
-    "BoundedSemaphore",
-    "Condition",
-    "Event",
-    "LifoQueue",
-    "Lock",
-    "PriorityQueue",
-    "Queue",
-    "Semaphore",
-    "TaskGroup",
-    "gather",
-    "shield",
-    "sleep",
-    "timeout",
-    "wait",
-    "wait_for",
-)
-
-
-@pytest.fixture
-def kit(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Any:
-    """The primitives that go with the loop."""
-    home: Any = tepal if loop_factory is tepal.new_event_loop else asyncio
-    return SimpleNamespace(**{name: getattr(home, name) for name in NAMES}, ours=home is tepal)
 
 
 class Scene:
@@ -321,7 +294,7 @@ async def play(scene: Scene, cancelled: dict[int, list[int]]) -> int:
 
 @pytest.mark.parametrize("kind", SCENES)
 def test_nothing_is_lost(run: Run, kit: Any, kind: type[Scene]) -> None:
-    if kind is Notified and not kit.ours and sys.version_info < (3, 13):
+    if kind is Notified and kit is not tepal and sys.version_info < (3, 13):
         pytest.skip("asyncio's condition loses notifications up to Python 3.12")
 
     async def main() -> None:

@@ -6,34 +6,13 @@ import asyncio
 import contextlib
 import random
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-import tepal
-
 from .support import Run
 from .tls_support import Contexts
-
-NAMES = (
-    "StreamReader",
-    "StreamReaderProtocol",
-    "StreamWriter",
-    "open_connection",
-    "open_unix_connection",
-    "start_server",
-    "start_unix_server",
-)
-
-
-@pytest.fixture
-def kit(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Any:
-    """The streams that go with the loop."""
-    home: Any = tepal if loop_factory is tepal.new_event_loop else asyncio
-    return SimpleNamespace(**{name: getattr(home, name) for name in NAMES})
 
 
 class Paused:

@@ -7,8 +7,6 @@ import gc
 import random
 import sys
 import warnings
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,14 +16,6 @@ import tepal
 from .support import Run
 
 NAMES = ("BoundedSemaphore", "Condition", "Event", "LifoQueue", "Lock", "PriorityQueue", "Queue", "Semaphore")
-FUNCTIONS = ("sleep", "timeout", "timeout_at", "wait_for")
-
-
-@pytest.fixture
-def kit(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Any:
-    """The primitives that go with the loop."""
-    home: Any = tepal if loop_factory is tepal.new_event_loop else asyncio
-    return SimpleNamespace(**{name: getattr(home, name) for name in NAMES + FUNCTIONS})
 
 
 @pytest.mark.parametrize("name", NAMES)

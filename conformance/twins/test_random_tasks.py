@@ -13,40 +13,18 @@ import asyncio
 import random
 import sys
 from collections.abc import Callable, Coroutine
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import tepal
 
-NAMES = (
-    "BoundedSemaphore",
-    "Condition",
-    "Event",
-    "LifoQueue",
-    "Lock",
-    "PriorityQueue",
-    "Queue",
-    "Semaphore",
-    "TaskGroup",
-    "gather",
-    "shield",
-    "sleep",
-    "timeout",
-    "wait",
-    "wait_for",
-)
 TICKS = 400
 """Turns after which what is still pending is cancelled."""
 
 STEPS = 60
 WORKERS = 4
 TICK = 1.0
-
-
-def kit_of(home: Any) -> Any:
-    return SimpleNamespace(**{name: getattr(home, name) for name in NAMES})
 
 
 class Stop(Exception):
@@ -294,7 +272,7 @@ def test_the_trace_is_that_of_asyncio(home: Any, part: int, request: pytest.Fixt
         # Our primitives keep the rules of later Pythons, which this asyncio does not know yet: they are compared with those.
         pytest.skip("the model is asyncio's of Python 3.13 and newer")
     for seed in range(part, programs, 10):
-        expected = Program(seed, kit_of(asyncio)).run(asyncio.SelectorEventLoop())
-        found = Program(seed, kit_of(home)).run(tepal.new_event_loop())
+        expected = Program(seed, asyncio).run(asyncio.SelectorEventLoop())
+        found = Program(seed, home).run(tepal.new_event_loop())
         assert found == expected, f"the program of seed {seed}"
         assert len(expected) > WORKERS

@@ -6,8 +6,6 @@ import asyncio
 import gc
 import sys
 import weakref
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,15 +13,6 @@ import pytest
 import tepal
 
 from .support import Run
-
-NAMES = ("TaskGroup", "as_completed", "gather", "shield", "wait")
-
-
-@pytest.fixture
-def kit(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Any:
-    """The functions that go with the loop."""
-    home: Any = tepal if loop_factory is tepal.new_event_loop else asyncio
-    return SimpleNamespace(**{name: getattr(home, name) for name in NAMES}, ours=home is tepal)
 
 
 async def give(value: Any, turns: int = 0) -> Any:
@@ -332,7 +321,7 @@ def test_what_ends_first_comes_first(run: Run, kit: Any) -> None:
 
 
 def test_what_is_given_comes_back_from_the_asynchronous_iteration(run: Run, kit: Any) -> None:
-    if sys.version_info < (3, 13) and not kit.ours:
+    if sys.version_info < (3, 13) and kit is not tepal:
         pytest.skip("asyncio has it from Python 3.13 on")
 
     async def main() -> None:
