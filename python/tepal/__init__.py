@@ -13,8 +13,14 @@ from ._accelerate import accelerated as accelerated
 from ._install import install as install
 from ._loop import EventLoop as EventLoop
 from ._loop import new_event_loop as new_event_loop
+from ._nursery import Nursery as Nursery
+from ._nursery import NurseryStatistics as NurseryStatistics
+from ._nursery import TaskStatus as TaskStatus
+from ._nursery import open_nursery as open_nursery
 from ._run import Runner as Runner
 from ._run import run as run
+from ._scopes import Cancelled as Cancelled
+from ._scopes import shield as shield
 from ._server import Server as Server
 from ._streams import StreamReader as StreamReader
 from ._streams import StreamReaderProtocol as StreamReaderProtocol
@@ -43,17 +49,23 @@ from ._sync import Semaphore as Semaphore
 from ._sync import SemaphoreStatistics as SemaphoreStatistics
 from ._task_group import TaskGroup as TaskGroup
 from ._task_group import TaskGroupStatistics as TaskGroupStatistics
+from ._tepal import CancelScope as CancelScope
 from ._tepal import Future as Future
 from ._tepal import Handle as Handle
 from ._tepal import Task as Task
 from ._tepal import Timeout as Timeout
 from ._tepal import TimerHandle as TimerHandle
 from ._tepal import __version__ as __version__
+from ._tepal import current_effective_deadline as current_effective_deadline
+from ._tepal import current_scope as current_scope
+from ._tepal import fail_after as fail_after
+from ._tepal import fail_at as fail_at
+from ._tepal import move_on_after as move_on_after
+from ._tepal import move_on_at as move_on_at
 from ._tepal import timeout_at as timeout_at
 from ._waiting import as_completed as as_completed
 from ._waiting import gather as gather
 from ._waiting import run_coroutine_threadsafe as run_coroutine_threadsafe
-from ._waiting import shield as shield
 from ._waiting import sleep as sleep
 from ._waiting import timeout as timeout
 from ._waiting import to_thread as to_thread
@@ -64,6 +76,8 @@ __all__ = [
     "Barrier",
     "BarrierStatistics",
     "BoundedSemaphore",
+    "CancelScope",
+    "Cancelled",
     "Condition",
     "ConditionStatistics",
     "Event",
@@ -74,6 +88,8 @@ __all__ = [
     "LifoQueue",
     "Lock",
     "LockStatistics",
+    "Nursery",
+    "NurseryStatistics",
     "PriorityQueue",
     "Queue",
     "QueueEmpty",
@@ -90,14 +106,22 @@ __all__ = [
     "Task",
     "TaskGroup",
     "TaskGroupStatistics",
+    "TaskStatus",
     "Timeout",
     "TimerHandle",
     "accelerated",
     "as_completed",
+    "current_effective_deadline",
+    "current_scope",
+    "fail_after",
+    "fail_at",
     "gather",
     "install",
+    "move_on_after",
+    "move_on_at",
     "new_event_loop",
     "open_connection",
+    "open_nursery",
     "open_unix_connection",
     "run",
     "run_coroutine_threadsafe",
@@ -116,6 +140,7 @@ for _public in (
     Barrier,
     BarrierStatistics,
     BoundedSemaphore,
+    Cancelled,
     Condition,
     ConditionStatistics,
     Event,
@@ -124,6 +149,8 @@ for _public in (
     LifoQueue,
     Lock,
     LockStatistics,
+    Nursery,
+    NurseryStatistics,
     PriorityQueue,
     Queue,
     QueueStatistics,
@@ -136,11 +163,13 @@ for _public in (
     StreamWriter,
     TaskGroup,
     TaskGroupStatistics,
+    TaskStatus,
     accelerated,
     as_completed,
     install,
     new_event_loop,
     open_connection,
+    open_nursery,
     open_unix_connection,
     run,
     start_server,

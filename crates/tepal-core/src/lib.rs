@@ -34,7 +34,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod nursery;
 pub mod ready;
+pub mod scope;
 pub mod task;
 pub mod testing;
 pub mod timers;

@@ -39,6 +39,8 @@ pub enum Wait {
 pub struct Turn<J> {
     ready: ReadyQueue<J>,
     timers: Timers<J>,
+    /// Jobs for the end of the next turn that has others: they make no turn of their own.
+    behind: Vec<J>,
     jobs_since_look: u32,
     last_look: f64,
     look_now: bool,
@@ -51,6 +53,7 @@ impl<J> Turn<J> {
         Self {
             ready: ReadyQueue::new(),
             timers: Timers::new(),
+            behind: Vec::new(),
             jobs_since_look: 0,
             last_look: f64::NEG_INFINITY,
             look_now: true,
@@ -61,6 +64,12 @@ impl<J> Turn<J> {
     #[inline]
     pub fn schedule(&mut self, job: J) {
         self.ready.push(job);
+    }
+
+    /// Has a job run behind those of the next turn that has any. It keeps no loop from sleeping: what it looks at can only have changed
+    /// when another job has run.
+    pub fn schedule_behind(&mut self, job: J) {
+        self.behind.push(job);
     }
 
     /// Schedules a job for a time, in seconds on the loop's clock.
@@ -136,7 +145,17 @@ impl<J> Turn<J> {
     /// Draws the boundary of this turn behind the jobs that are ready now.
     #[inline]
     pub fn begin(&mut self) {
+        if !self.behind.is_empty() && !self.ready.is_empty() {
+            self.fetch_those_behind();
+        }
         self.ready.begin_turn();
+    }
+
+    #[cold]
+    fn fetch_those_behind(&mut self) {
+        for job in self.behind.drain(..) {
+            self.ready.push(job);
+        }
     }
 
     /// The next job of this turn.
@@ -156,12 +175,14 @@ impl<J> Turn<J> {
     /// Every job, ready or scheduled, handed back: the loop closes.
     #[must_use]
     pub fn take_all(&mut self) -> (VecDeque<J>, Vec<J>) {
-        (self.ready.take_all(), self.timers.take_all())
+        let mut ready = self.ready.take_all();
+        ready.extend(self.behind.drain(..));
+        (ready, self.timers.take_all())
     }
 
-    /// The ready jobs, in order.
+    /// The ready jobs, in order, and those that stand behind them.
     pub fn iter_ready(&self) -> impl Iterator<Item = &J> {
-        self.ready.iter()
+        self.ready.iter().chain(&self.behind)
     }
 
     /// The scheduled jobs, in no particular order.
@@ -219,6 +240,22 @@ mod tests {
         turn.handle_polled(0.0);
         turn.look_at_once();
         assert_eq!(turn.poll_wait(0.0), Wait::Look);
+    }
+
+    #[test]
+    fn a_job_behind_the_others_runs_with_them_and_never_alone() {
+        let mut turn = Turn::new();
+        turn.handle_polled(0.0);
+        turn.schedule_behind("behind");
+        assert_eq!(turn.poll_wait(0.0), Wait::Forever);
+        turn.begin();
+        assert_eq!(turn.poll_job(), None);
+        turn.schedule("job");
+        turn.begin();
+        assert_eq!(turn.poll_job(), Some("job"));
+        assert_eq!(turn.poll_job(), Some("behind"));
+        turn.schedule_behind("again");
+        assert_eq!(turn.take_all().0, ["again"]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::errors;
 use crate::owned::Owned;
 use crate::raw::Object;
 use crate::raw::create_task::is_eager_factory;
+use crate::scope::{CancelScope, Strangers};
 use crate::stream::StreamJob;
 use crate::sync::Observer;
 use pyo3::exceptions::PyRuntimeError;
@@ -33,6 +34,7 @@ use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use tepal_core::scope::{Forest, MemberKey};
 use tepal_core::timers::TimerKey;
 use tepal_core::turn::Turn;
 use tepal_sys::buffer::ReadBuffer;
@@ -50,6 +52,12 @@ pub(crate) enum Job {
     Expire(Py<PyAny>),
     /// The time of a `timeout()` has come.
     Timeout(Py<PyAny>),
+    /// The deadline of a cancel scope has come.
+    EndScope(Py<CancelScope>),
+    /// A task that resists the cancellation of its scope is told again.
+    Deliver(Py<PyAny>),
+    /// A task of asyncio's own in a cancelled scope is looked at.
+    Look(Py<PyAny>),
     /// A future has ended that an observer looks after; it lies in its inbox.
     Told(Py<Observer>),
     /// Something for a stream transport to do.
@@ -93,7 +101,11 @@ pub(crate) struct State {
     dirty: Vec<Dirty>,
     task_factory: Option<Py<PyAny>>,
     /// Our tasks that are not done: nobody else need keep them.
-    tasks: Slab<Py<PyAny>>,
+    pub(crate) tasks: Slab<Py<PyAny>>,
+    /// The cancel scopes that tasks are in, and those tasks by their keys in `tasks`.
+    pub(crate) scopes: Forest<usize>,
+    /// The places in `scopes` of tasks that are asyncio's own.
+    pub(crate) strangers: Strangers,
     /// The handle that runs, in debug mode.
     current_handle: Option<Py<PyAny>>,
     /// Room for reads, kept from run to run.
@@ -257,10 +269,20 @@ impl Loop {
         self.with(py, |state| state.tasks.insert(task))
     }
 
-    /// Lets a task go; `None` when the loop let go of all.
+    /// Lets a task go, and takes it out of the scope that it is in; `None` when the loop let go of all.
     #[inline]
-    pub(crate) fn release(&self, py: Python<'_>, key: usize) -> Option<Py<PyAny>> {
-        self.with(py, |state| state.tasks.try_remove(key))
+    pub(crate) fn release(
+        &self,
+        py: Python<'_>,
+        key: usize,
+        member: Option<MemberKey>,
+    ) -> Option<Py<PyAny>> {
+        self.with(py, |state| {
+            if let Some(member) = member {
+                let _key: usize = state.scopes.leave(member);
+            }
+            state.tasks.try_remove(key)
+        })
     }
 
     /// Whether tasks begin at once, because asyncio's own eager factory was set.
@@ -417,6 +439,8 @@ impl Loop {
                 dirty: Vec::new(),
                 task_factory: None,
                 tasks: Slab::new(),
+                scopes: Forest::new(),
+                strangers: Strangers::default(),
                 current_handle: None,
                 scratch: None,
             }),
@@ -609,7 +633,10 @@ impl Loop {
         let (jobs, tasks, ground, sources, dirty) = self.with(py, |state| {
             (
                 state.turn.take_all(),
-                std::mem::take(&mut state.tasks),
+                (
+                    std::mem::take(&mut state.tasks),
+                    std::mem::take(&mut state.strangers),
+                ),
                 state.ground.take(),
                 std::mem::take(&mut state.sources),
                 std::mem::take(&mut state.dirty),
@@ -626,18 +653,22 @@ impl Loop {
                     | Job::Task(object)
                     | Job::Expire(object)
                     | Job::Timeout(object)
+                    | Job::Deliver(object)
+                    | Job::Look(object)
                     | Job::Stream(object, _)
                     | Job::Pipe(object)
                     | Job::DatagramsBegin(object)
                     | Job::DatagramsReady(object)
                     | Job::DatagramsLost(object) => visit.call(object)?,
                     Job::Told(observer) => visit.call(observer)?,
+                    Job::EndScope(scope) => visit.call(scope)?,
                     Job::Accept(_) => {}
                 }
             }
             for (_, task) in &state.tasks {
                 visit.call(task)?;
             }
+            state.strangers.show(&visit)?;
             for entry in &state.sources {
                 entry.traverse(&visit)?;
             }
@@ -658,7 +689,12 @@ impl Loop {
             drop(task_factory);
             let jobs = self.with(py, |state| state.turn.take_all());
             drop(jobs);
-            let tasks = self.with(py, |state| std::mem::take(&mut state.tasks));
+            let tasks = self.with(py, |state| {
+                (
+                    std::mem::take(&mut state.tasks),
+                    std::mem::take(&mut state.strangers),
+                )
+            });
             drop(tasks);
             let sources = self.with(py, |state| std::mem::take(&mut state.sources));
             drop(sources);

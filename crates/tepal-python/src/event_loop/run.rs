@@ -11,6 +11,7 @@ use crate::raw::handle::{self, Outcome};
 use crate::raw::raised::Raised;
 use crate::raw::stop_iteration;
 use crate::raw::task::{self, Current};
+use crate::scope;
 use crate::stream;
 use crate::sync;
 use crate::tls;
@@ -306,6 +307,9 @@ impl<'a, 'py> Driver<'a, 'py> {
             Job::Task(task) => Ok(self.run_task(task)?),
             Job::Expire(future) => expire(&future.into_bound(self.py)),
             Job::Timeout(timeout) => sync::expire(&timeout.into_bound(self.py)),
+            Job::EndScope(scope) => scope::end(&scope.into_bound(self.py)),
+            Job::Deliver(task) => task::deliver(&task.into_bound(self.py)),
+            Job::Look(task) => scope::look_at_stranger(self.event_loop, &task.into_bound(self.py)),
             Job::Told(observer) => self.run_observer(&observer.into_bound(self.py)),
             Job::Stream(object, job) => stream::run_job(self, object, job),
             Job::Pipe(object) => pipe::run_job(self, object),

@@ -1,7 +1,7 @@
 //! `create_task`, the loop's and a task group's: the same arguments, and the same task in the end.
 
 use super::loop_methods::{Arguments, Module, add_methods, fast, replaced};
-use super::task::{self, Making};
+use super::task::{self, Begin, Making};
 use super::{Object, call, enter_hot};
 use crate::event_loop::{Loop, from_raw};
 use crate::sync::TaskGroup;
@@ -157,7 +157,9 @@ unsafe fn create<'py>(event_loop: &Bound<'py, Loop>, call: Call) -> PyResult<Bou
             }
         }
         let mut making = Making::of(coroutine(py, call)?);
-        making.eager = eager;
+        if eager {
+            making.begin = Begin::Eagerly;
+        }
         if !call.keywords.is_null() {
             read_keywords(py, &mut making, call)?;
         }
@@ -194,9 +196,9 @@ unsafe fn read_keywords<'py>(
                 "name" => making.name = given,
                 "context" => making.context = given,
                 "eager_start" => {
-                    making.eager = match given {
-                        Some(given) => given.is_truthy()?,
-                        None => false,
+                    making.begin = match given {
+                        Some(given) if given.is_truthy()? => Begin::Eagerly,
+                        _ => Begin::Soon,
                     }
                 }
                 other => {
@@ -276,6 +278,37 @@ unsafe fn forward<'py>(method: &Bound<'py, PyAny>, call: Call) -> PyResult<Bound
             ffi::PyObject_Vectorcall(method.as_ptr(), call.arguments, call.count, call.keywords);
         call::owned(method.py(), made)
     }
+}
+
+/// A task of a loop of ours, made as its `create_task` would, which may be another's; then it begins when that says.
+///
+/// # Errors
+///
+/// As [`task::new`]; what a replaced `create_task` or a task factory raises.
+#[inline]
+pub(crate) fn make<'py>(
+    event_loop: &Bound<'py, Loop>,
+    making: &Making<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    let this = event_loop.get();
+    this.check_open()?;
+    let plain = !this.is_create_task_foreign()
+        && (this.makes_eager_tasks() || !this.task_factory_is_set(py))
+        && replaced(py, Module::Tasks)?.is_none();
+    if plain {
+        return task::new(event_loop, making);
+    }
+    let keywords = PyDict::new(py);
+    if let Some(name) = making.name {
+        keywords.set_item("name", name)?;
+    }
+    if let Some(context) = making.context {
+        keywords.set_item("context", context)?;
+    }
+    event_loop
+        .as_any()
+        .call_method("create_task", (making.coro,), Some(&keywords))
 }
 
 /// `loop.create_task(coro)`, whatever that is: without a call where the method is ours.

@@ -4,7 +4,7 @@
 //! for a future of the loop's, which stands among the primitive's [`Waiters`]. The classes that programs see (`python/tepal/_sync.py`) derive
 //! from these first and from asyncio's own second.
 
-mod any_future;
+pub(crate) mod any_future;
 mod event;
 mod gate;
 mod gather;
@@ -21,11 +21,12 @@ mod waiters;
 
 pub(crate) use gather::Gather;
 pub(crate) use observer::Observer;
-pub(crate) use task_group::TaskGroup;
+pub(crate) use task_group::{TaskGroup, is_base_error};
 pub(crate) use timeout::expire;
 pub(crate) use waiters::{LoopBound, Waiters, show, wake, woken};
 
 use crate::asyncio_streams;
+use crate::nursery;
 use crate::raw::Object;
 use crate::raw::coroutine::Resume;
 use crate::raw::iterator::Resumed;
@@ -72,6 +73,7 @@ routines! {
     Wait(wait::Waiting),
     EnterGroup(task_group::Enter),
     ExitGroup(task_group::Exit),
+    ExitNursery(nursery::Exit),
     Read(asyncio_streams::Reading),
     Drain(asyncio_streams::Drain),
 }

@@ -301,7 +301,8 @@ impl TaskGroup {
     }
 }
 
-fn is_base_error(exception: &Bound<'_, PyAny>) -> bool {
+/// Whether an exception ends the loop, and not only a task.
+pub(crate) fn is_base_error(exception: &Bound<'_, PyAny>) -> bool {
     exception.is_instance_of::<PySystemExit>() || exception.is_instance_of::<PyKeyboardInterrupt>()
 }
 

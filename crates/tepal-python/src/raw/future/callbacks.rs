@@ -1,6 +1,7 @@
 //! Who waits for a future, and how they are told.
 
 use crate::event_loop::{Job, Loop};
+use crate::nursery::Nursery;
 use crate::raw::context;
 use crate::raw::handle::{self, Purpose};
 use crate::raw::task;
@@ -8,6 +9,7 @@ use crate::sync::Observer;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyResult, Python};
+use tepal_core::nursery::ChildKey;
 
 /// One who waits.
 pub(crate) enum Callback {
@@ -20,6 +22,8 @@ pub(crate) enum Callback {
     Wake(Py<PyAny>),
     /// One that looks after several futures.
     Tell(Py<Observer>),
+    /// The nursery whose child the task is, under this key: told at once, not in a coming turn.
+    Child(Py<Nursery>, ChildKey),
 }
 
 impl Callback {
@@ -31,6 +35,7 @@ impl Callback {
             },
             Self::Wake(task) => Self::Wake(task.clone_ref(py)),
             Self::Tell(observer) => Self::Tell(observer.clone_ref(py)),
+            Self::Child(nursery, key) => Self::Child(nursery.clone_ref(py), *key),
         }
     }
 
@@ -54,6 +59,10 @@ impl Callback {
             Self::Tell(observer) => {
                 let context = context::given_or_current(py, None)?;
                 Ok((observer.into_bound(py).into_any(), context))
+            }
+            Self::Child(nursery, key) => {
+                let context = context::given_or_current(py, None)?;
+                Ok((Nursery::callback(nursery.bind(py), key)?, context))
             }
         }
     }
@@ -87,7 +96,7 @@ impl Callbacks {
     pub(crate) fn remove_observer(&mut self, observer: &Bound<'_, Observer>) -> Vec<Callback> {
         let is_it = |callback: &mut Callback| match callback {
             Callback::Tell(told) => told.is(observer),
-            Callback::Call { .. } | Callback::Wake(_) => false,
+            Callback::Call { .. } | Callback::Wake(_) | Callback::Child(..) => false,
         };
         let first = self.first.take_if(is_it);
         first
@@ -112,6 +121,7 @@ impl Callbacks {
                 Callback::Call { function, context } => (function, Some(context)),
                 Callback::Wake(task) => (task, None),
                 Callback::Tell(observer) => (observer.as_any(), None),
+                Callback::Child(nursery, _) => (nursery.as_any(), None),
             };
             std::iter::once(one).chain(other)
         })
@@ -154,6 +164,9 @@ pub(crate) unsafe fn call_soon(
     callback: Callback,
     future: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
+    if let Callback::Child(nursery, key) = callback {
+        return Nursery::handle_end(nursery.bind(future.py()), key, future);
+    }
     if native {
         // SAFETY: the caller's promise.
         let event_loop = unsafe { event_loop.cast_unchecked::<Loop>() };
@@ -177,6 +190,9 @@ fn schedule(
         Callback::Tell(observer) => {
             observer.get().note(py, future);
             Job::Told(observer)
+        }
+        Callback::Child(nursery, key) => {
+            return Nursery::handle_end(nursery.bind(py), key, future);
         }
         Callback::Call { function, context } => {
             // SAFETY: a loop of ours; the function and the future live through the call; the context is handed over.

@@ -95,12 +95,17 @@ impl<'py> FutureRef<'_, 'py> {
             if let Some(traceback) = traceback {
                 state.rare().traceback = Some(traceback.unbind());
             }
-        })?;
-        if !ended {
-            return Err(invalid_state(py, "invalid state".into()));
+            // (Before those who wait are told: a nursery looks at the exception in that moment.)
+            state.log_traceback = true;
+        });
+        match ended {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(invalid_state(py, "invalid state".into())),
+            Err(error) => {
+                self.forget_traceback_log();
+                Err(error)
+            }
         }
-        self.with(|state| state.log_traceback = true);
-        Ok(())
     }
 
     /// Ends it as cancelled; whether it was pending.
@@ -480,6 +485,7 @@ fn address(callback: &Callback) -> (usize, usize) {
         }
         Callback::Wake(task) => (task.as_ptr() as usize, 0),
         Callback::Tell(observer) => (observer.as_ptr() as usize, 0),
+        Callback::Child(nursery, key) => (nursery.as_ptr() as usize, key.get() as usize),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tasks as Python sees them: the type, and what is a task's alone.
 
-use super::{Making, Name, TaskKind, TaskRef, start};
+use super::{Begin, Making, Name, TaskKind, TaskRef, start};
 use crate::raw::future::{self, FutureRef, set_attribute};
 use crate::raw::loop_methods::{Arguments, fast};
 use crate::raw::method_table::{attribute, descriptor, method, value};
@@ -70,7 +70,7 @@ unsafe extern "C" fn init(object: Object, arguments: Object, keywords: Object) -
             coro: &coro,
             name: name.as_ref(),
             context: context.as_ref(),
-            eager,
+            begin: if eager { Begin::Eagerly } else { Begin::Soon },
         };
         // SAFETY: the slot belongs to our type.
         let task = unsafe { TaskRef::of(object) };
@@ -81,7 +81,7 @@ unsafe extern "C" fn init(object: Object, arguments: Object, keywords: Object) -
         let state = making.state()?;
         let old = task.with(|held| std::mem::replace(held, state));
         drop(old);
-        start(task, eager)
+        start(task, making.begin)
     })
 }
 

@@ -3,7 +3,8 @@
 //! Derives from the interpreter's `_asyncio.Task` as a future does from its `Future` (`raw/future`), whose state it has in front. A task
 //! that is to run stands in the ready queue itself: there is no handle, no bound method and no call from Python in between.
 //!
-//! `step.rs` runs a task to its next pause, `registry.rs` tells asyncio which task runs and which there are, `wakeup.rs` is the function
+//! `step.rs` runs a task to its next pause, `scoped.rs` breaks it off for a cancel scope's sake, `registry.rs` tells asyncio which task
+//! runs and which there are, `wakeup.rs` is the function
 //! that stands for a task where one is needed (a future of another kind, a loop of another kind, debug mode), `methods.rs` what
 //! Python calls, `published.rs` what tools read from outside the process.
 //!
@@ -16,12 +17,14 @@
 mod methods;
 mod published;
 mod registry;
+mod scoped;
 mod step;
 mod wakeup;
 
 pub(crate) use methods::register;
 pub(crate) use published::set_published_layout;
 pub(crate) use registry::{Current, current, note_end_of_wait, note_wait};
+pub(crate) use scoped::{Scoped, Seat, deliver};
 pub(crate) use step::run;
 pub(crate) use wakeup::wakeup;
 
@@ -34,6 +37,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{PyResult, Python, ffi};
+use scoped::Flight;
 use std::ffi::c_int;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -50,6 +54,7 @@ struct TaskState {
     thrown: Option<Py<PyAny>>,
     name: Name,
     cancellation: Cancellation,
+    scoped: Scoped,
     kept: Kept,
     log_destroy_pending: bool,
 }
@@ -79,6 +84,7 @@ impl TaskState {
             thrown: None,
             name: Name::Number(0),
             cancellation: Cancellation::new(),
+            scoped: Scoped::none(),
             kept: Kept::Nowhere,
             log_destroy_pending: true,
         }
@@ -124,7 +130,8 @@ impl Body for TaskBody {
         }
         let shown = self.task.try_with(|state| {
             let held = [&state.coro, &state.context, &state.waiter, &state.thrown];
-            super::native_state::show_all(held.into_iter().flatten(), see)
+            let scope = state.scoped.scope.as_ref().map(Py::as_any);
+            super::native_state::show_all(held.into_iter().flatten().chain(scope), see)
         });
         shown.unwrap_or(0)
     }
@@ -194,8 +201,33 @@ impl<'a, 'py> TaskRef<'a, 'py> {
         (object.get_type_ptr() == CLASS.load(Relaxed)).then(|| unsafe { Self::of(object) })
     }
 
+    /// The object, if its type is ours or a subclass.
+    #[inline]
+    fn any(object: &'a Bound<'py, PyAny>) -> Option<Self> {
+        let is_ours = object.get_type_ptr() == CLASS.load(Relaxed) || {
+            // SAFETY: both are types.
+            unsafe { ffi::PyType_IsSubtype(object.get_type_ptr(), CLASS.load(Relaxed)) != 0 }
+        };
+        // SAFETY: just looked at.
+        is_ours.then(|| unsafe { Self::of(object) })
+    }
+
     fn py(&self) -> Python<'py> {
         self.future.py()
+    }
+
+    /// Under which its loop keeps it.
+    ///
+    /// # Errors
+    ///
+    /// RuntimeError when it is done, or its loop is none of ours.
+    fn kept_key(&self) -> PyResult<usize> {
+        match self.with(|state| state.kept) {
+            Kept::ByLoop(key) => Ok(key),
+            Kept::Nowhere | Kept::ByAsyncio => Err(pyo3::exceptions::PyRuntimeError::new_err(
+                "this task does not run on an event loop of tepal's",
+            )),
+        }
     }
 
     fn object(&self) -> &'a Bound<'py, PyAny> {
@@ -227,6 +259,7 @@ impl<'a, 'py> TaskRef<'a, 'py> {
             && cancel_awaited(&waiter.into_bound(py), message.as_ref())?
         {
             // The waiter stays: it may be a task that ignores this, and then it must be possible to cancel it again.
+            self.with(|state| state.scoped.flight = Flight::Request);
             return Ok(true);
         }
         // So a step of it is scheduled, or on the stack.
@@ -366,8 +399,18 @@ pub(crate) struct Making<'a, 'py> {
     pub(crate) coro: &'a Bound<'py, PyAny>,
     pub(crate) name: Option<&'a Bound<'py, PyAny>>,
     pub(crate) context: Option<&'a Bound<'py, PyAny>>,
-    /// Run the first step at once, if the loop runs.
-    pub(crate) eager: bool,
+    pub(crate) begin: Begin,
+}
+
+/// When a new task takes its first step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// In the next turn.
+    Soon,
+    /// At once, if the loop runs.
+    Eagerly,
+    /// When [`begin`] says so.
+    Later,
 }
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -379,7 +422,7 @@ impl<'a, 'py> Making<'a, 'py> {
             coro,
             name: None,
             context: None,
-            eager: false,
+            begin: Begin::Soon,
         }
     }
 
@@ -457,19 +500,33 @@ pub(crate) fn new<'py>(
     if event_loop.get().debug() {
         task.future.note_source()?;
     }
-    start(task, making.eager)?;
+    start(task, making.begin)?;
     Ok(object)
 }
 
-/// Lets a new task begin: at once if it is eager and the loop runs, else in the next turn.
-fn start(task: TaskRef<'_, '_>, eager: bool) -> PyResult<()> {
+/// Lets a new task begin, when it is to.
+fn start(task: TaskRef<'_, '_>, begin: Begin) -> PyResult<()> {
     published::publish(task)?;
-    if eager && is_running(task)? {
+    if begin == Begin::Eagerly && is_running(task)? {
         registry::keep(task)?;
         return step::run_eagerly(task);
     }
-    task.step_soon(None)?;
+    if begin != Begin::Later {
+        task.step_soon(None)?;
+    }
     registry::keep(task)
+}
+
+/// Lets a task that was made to begin later take its first step in the next turn.
+///
+/// # Errors
+///
+/// What the loop's `call_soon` raises.
+pub(crate) fn begin(task: &Bound<'_, PyAny>) -> PyResult<()> {
+    match TaskRef::any(task) {
+        Some(task) if task.future.status() == Status::Pending => task.step_soon(None),
+        _ => Ok(()),
+    }
 }
 
 fn is_running(task: TaskRef<'_, '_>) -> PyResult<bool> {

@@ -56,14 +56,17 @@ pub(super) fn keep(task: TaskRef<'_, '_>) -> PyResult<()> {
 #[inline]
 pub(super) fn forget(task: TaskRef<'_, '_>) -> PyResult<()> {
     let py = task.py();
-    let kept = task.with(|state| std::mem::replace(&mut state.kept, Kept::Nowhere));
+    let (kept, member) = task.with(|state| {
+        let kept = std::mem::replace(&mut state.kept, Kept::Nowhere);
+        (kept, state.scoped.member.take())
+    });
     match kept {
         Kept::Nowhere => return Ok(()),
         Kept::ByLoop(key) => {
             let event_loop = task.future.event_loop()?;
             // SAFETY: only tasks of our loops are kept by their loops.
             let event_loop = unsafe { event_loop.cast_unchecked::<Loop>() };
-            let held = event_loop.get().release(py, key);
+            let held = event_loop.get().release(py, key, member);
             drop(held.map(|held| held.into_bound(py)));
             if !cfg!(Py_3_14) {
                 return Ok(());

@@ -1,5 +1,6 @@
 //! One step of a task: from where it paused to where it pauses next. asyncio's rules, with asyncio's words.
 
+use super::scoped::Flight;
 use super::{TaskRef, published, registry, wakeup};
 use crate::errors::ends_the_loop;
 use crate::raw::future::{
@@ -122,17 +123,16 @@ fn step<'py>(task: TaskRef<'_, 'py>, exception: Option<Bound<'py, PyAny>>) -> Re
         let message = format!("__step(): already done: {} {shown}", task.object().repr()?);
         return Err(invalid_state(py, message).into());
     }
-    let (coro, due) = task.with(|state| {
+    let (coro, due, flight) = task.with(|state| {
         let coro = state.coro.as_ref().map(|coro| coro.clone_ref(py));
-        (coro, state.cancellation.take_due())
+        let flight = std::mem::take(&mut state.scoped.flight);
+        (coro, state.cancellation.take_due(), flight)
     });
     let coro = coro.ok_or_else(super::uninitialized)?.into_bound(py);
-    let exception = match exception {
-        Some(exception) if due && !is_cancelled_error(&exception)? => {
-            Some(task.future.make_cancelled_error()?)
-        }
-        None if due => Some(task.future.make_cancelled_error()?),
-        as_it_is => as_it_is,
+    let exception = if due || matches!(flight, Flight::Scope | Flight::ScopeAtYield) {
+        thrown(task, exception, due, flight)?
+    } else {
+        exception
     };
     let stepping = registry::Stepping::enter(task.object());
     let did = match exception {
@@ -155,6 +155,30 @@ fn step<'py>(task: TaskRef<'_, 'py>, exception: Option<Bound<'py, PyAny>>) -> Re
         }
         Did::Raised(error) => Ok(fail(task, error.into())?),
     }
+}
+
+/// What a step throws when it has been asked to throw something.
+#[cold]
+fn thrown<'py>(
+    task: TaskRef<'_, 'py>,
+    brought: Option<Bound<'py, PyAny>>,
+    due: bool,
+    flight: Flight,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let cancelled = match &brought {
+        Some(exception) => is_cancelled_error(exception)?,
+        None => false,
+    };
+    Ok(match flight {
+        // A request that comes on top of a scope's cancellation is thrown in its place.
+        _ if due && !(cancelled && matches!(flight, Flight::Nothing | Flight::Request)) => {
+            Some(task.future.make_cancelled_error()?)
+        }
+        Flight::Scope if cancelled => Some(task.scope_error(task.py())?),
+        Flight::ScopeAtYield => Some(task.scope_error(task.py())?),
+        // What it waited for brought something else, and would not be cancelled.
+        Flight::Nothing | Flight::Request | Flight::Scope => brought,
+    })
 }
 
 #[inline]
@@ -213,7 +237,11 @@ fn fail(task: TaskRef<'_, '_>, error: PyErr) -> PyResult<()> {
 #[inline]
 fn pause<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> Result<(), Raised> {
     if awaited.is_none() {
-        return Ok(task.step_soon(None)?); // a bare yield: the next turn
+        // A bare yield: the next turn.
+        if task.with(|state| state.scoped.cancelled && !state.scoped.deaf) {
+            return Ok(task.handle_yield()?);
+        }
+        return Ok(task.step_soon(None)?);
     }
     let Some(future) = FutureRef::exact(&awaited) else {
         return Ok(pause_on_another(task, awaited)?);
@@ -236,17 +264,22 @@ fn pause<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> Result<(), 
 /// Notes what the task waits for, and passes on a cancellation that came meanwhile.
 #[inline]
 fn wait_for<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> Result<(), Raised> {
-    let (old, due) = task.with(|state| {
+    let (old, due, cancelled) = task.with(|state| {
         let old = state.waiter.replace(awaited.clone().unbind());
-        (old, state.cancellation.is_due())
+        (old, state.cancellation.is_due(), state.scoped.cancelled)
     });
     drop(old);
     if due {
         let message = task.future.cancel_message();
         if super::cancel_awaited(&awaited, message.as_ref())? {
             // Done with by what is thrown when it comes back.
-            let _reached: bool = task.with(|state| state.cancellation.take_due());
+            task.with(|state| {
+                let _reached: bool = state.cancellation.take_due();
+                state.scoped.flight = Flight::Request;
+            });
         }
+    } else if cancelled {
+        task.handle_park()?;
     }
     Ok(())
 }
