@@ -39,8 +39,12 @@ pub enum Wait {
 pub struct Turn<J> {
     ready: ReadyQueue<J>,
     timers: Timers<J>,
-    /// Jobs for the end of the next turn that has others: they make no turn of their own.
+    /// Jobs for the end of the next turn that follows on others.
     behind: Vec<J>,
+    /// How many of the jobs of this turn came from there: its last ones.
+    behind_in_turn: usize,
+    /// A job that did not come from there has run since the last that did.
+    stirred: bool,
     jobs_since_look: u32,
     last_look: f64,
     look_now: bool,
@@ -54,6 +58,8 @@ impl<J> Turn<J> {
             ready: ReadyQueue::new(),
             timers: Timers::new(),
             behind: Vec::new(),
+            behind_in_turn: 0,
+            stirred: false,
             jobs_since_look: 0,
             last_look: f64::NEG_INFINITY,
             look_now: true,
@@ -66,8 +72,8 @@ impl<J> Turn<J> {
         self.ready.push(job);
     }
 
-    /// Has a job run behind those of the next turn that has any. It keeps no loop from sleeping: what it looks at can only have changed
-    /// when another job has run.
+    /// Has a job run behind all others, and only when others have run since: what it looks at can only have changed then. It keeps no
+    /// loop from sleeping.
     pub fn schedule_behind(&mut self, job: J) {
         self.behind.push(job);
     }
@@ -100,7 +106,7 @@ impl<J> Turn<J> {
     #[must_use]
     pub fn wants_time(&self) -> bool {
         self.look_now
-            || self.ready.is_empty()
+            || self.is_idle()
             || !self.timers.is_empty()
             || self.jobs_since_look & 7 == 0
             || self.jobs_since_look >= JOBS_PER_LOOK
@@ -109,7 +115,7 @@ impl<J> Turn<J> {
     /// How long the ground may wait before the next jobs run.
     #[inline]
     pub fn poll_wait(&mut self, now: f64) -> Wait {
-        if self.ready.is_empty() && !self.look_now {
+        if self.is_idle() && !self.look_now {
             return match self.timers.next_deadline() {
                 None => Wait::Forever,
                 Some(deadline) if deadline <= now => Wait::Look,
@@ -124,6 +130,12 @@ impl<J> Turn<J> {
             return Wait::Look;
         }
         Wait::Skip
+    }
+
+    /// Whether no job would run if the turn began now.
+    #[inline]
+    fn is_idle(&self) -> bool {
+        self.ready.is_empty() && (self.behind.is_empty() || !self.stirred)
     }
 
     /// The kernel was asked, and its events have been scheduled.
@@ -145,7 +157,8 @@ impl<J> Turn<J> {
     /// Draws the boundary of this turn behind the jobs that are ready now.
     #[inline]
     pub fn begin(&mut self) {
-        if !self.behind.is_empty() && !self.ready.is_empty() {
+        self.behind_in_turn = 0;
+        if !self.behind.is_empty() && (self.stirred || !self.ready.is_empty()) {
             self.fetch_those_behind();
         }
         self.ready.begin_turn();
@@ -153,6 +166,7 @@ impl<J> Turn<J> {
 
     #[cold]
     fn fetch_those_behind(&mut self) {
+        self.behind_in_turn = self.behind.len();
         for job in self.behind.drain(..) {
             self.ready.push(job);
         }
@@ -162,6 +176,7 @@ impl<J> Turn<J> {
     #[inline]
     pub fn poll_job(&mut self) -> Option<J> {
         let job = self.ready.poll()?;
+        self.stirred = self.ready.left_in_turn() >= self.behind_in_turn;
         self.jobs_since_look = self.jobs_since_look.wrapping_add(1);
         Some(job)
     }
@@ -242,19 +257,35 @@ mod tests {
         assert_eq!(turn.poll_wait(0.0), Wait::Look);
     }
 
+    /// Runs a turn; a job called "again" puts itself behind once more.
+    fn run_turn(turn: &mut Turn<&'static str>) -> Vec<&'static str> {
+        turn.begin();
+        let mut ran = Vec::new();
+        while let Some(job) = turn.poll_job() {
+            ran.push(job);
+            match job {
+                "again" => turn.schedule_behind("again"),
+                "maker" => turn.schedule_behind("again"),
+                _ => {}
+            }
+        }
+        ran
+    }
+
     #[test]
-    fn a_job_behind_the_others_runs_with_them_and_never_alone() {
+    fn a_job_behind_the_others_runs_after_them_and_never_alone() {
         let mut turn = Turn::new();
         turn.handle_polled(0.0);
-        turn.schedule_behind("behind");
-        assert_eq!(turn.poll_wait(0.0), Wait::Forever);
-        turn.begin();
-        assert_eq!(turn.poll_job(), None);
+        turn.schedule("maker");
         turn.schedule("job");
-        turn.begin();
-        assert_eq!(turn.poll_job(), Some("job"));
-        assert_eq!(turn.poll_job(), Some("behind"));
-        turn.schedule_behind("again");
+        assert_eq!(run_turn(&mut turn), ["maker", "job"]);
+        assert_eq!(turn.poll_wait(0.0), Wait::Skip, "others have run");
+        assert_eq!(run_turn(&mut turn), ["again"]);
+        assert_eq!(turn.poll_wait(0.0), Wait::Forever, "nobody has since");
+        assert_eq!(run_turn(&mut turn), [""; 0]);
+        turn.schedule("job");
+        assert_eq!(run_turn(&mut turn), ["job", "again"]);
+        assert_eq!(turn.poll_wait(0.0), Wait::Forever);
         assert_eq!(turn.take_all().0, ["again"]);
     }
 

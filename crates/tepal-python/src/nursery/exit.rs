@@ -7,7 +7,7 @@ use crate::raw::future::{self, is_cancelled_error};
 use crate::raw::iterator::{Resumed, Step};
 use crate::raw::raised::Raised;
 use crate::raw::task::{self, Seat};
-use crate::scope::{CancelScope, Collapse, Source};
+use crate::scope::{CancelScope, Collapse, Source, cancelled_error};
 use crate::sync::{show, woken};
 use pyo3::exceptions::{PyBaseExceptionGroup, PyGeneratorExit};
 use pyo3::prelude::*;
@@ -114,7 +114,13 @@ impl Exit {
         let exception = self.exception.take();
         let raises = match base_error {
             Some(base_error) => Some(base_error.into_bound(py)),
-            None if errors.is_empty() => self.propagate.take().map(|raised| raised.into_bound(py)),
+            None if errors.is_empty() => match self.propagate.take() {
+                Some(propagate) => Some(propagate.into_bound(py)),
+                None if this.with(py, |state| state.broken_off) => {
+                    Some(cancelled_error(py, Some(this.scope(py).as_unbound()))?)
+                }
+                None => None,
+            },
             None => Some(self.errors(py, parent.as_ref(), errors, exception.as_ref())?),
         };
         let own = match (&raises, &exception) {

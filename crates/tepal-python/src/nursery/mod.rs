@@ -16,7 +16,7 @@ use crate::raw::coroutine;
 use crate::raw::future::{Callback, FutureRef, Status};
 use crate::raw::ready::ready;
 use crate::raw::task::{self, Seat, note_end_of_wait, note_wait};
-use crate::scope::{CancelScope, Options, Source, forget_stranger, tell};
+use crate::scope::{CancelScope, Options, Source, forget_stranger, is_scopes, tell};
 use crate::sync::any_future::{self, End};
 use crate::sync::{Routine, is_base_error, wake};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -34,6 +34,8 @@ struct State {
     errors: Vec<Py<PyAny>>,
     /// KeyboardInterrupt or SystemExit: it goes before all others.
     base_error: Option<Py<PyAny>>,
+    /// A child was broken off for a scope's sake: if nothing else happens, that goes on through the block.
+    broken_off: bool,
     /// What the way out waits for, while it does.
     completed: Option<Py<PyAny>>,
     /// Where those went that are children here no more, by their old keys and their new ones.
@@ -211,7 +213,11 @@ impl Nursery {
             Some(future) if future.status() == Status::Returned => None,
             _ => match any_future::end(task)? {
                 End::Raised(exception) => Some(exception),
-                End::Returned(_) | End::Cancelled => None,
+                End::Returned(_) => None,
+                End::Cancelled => {
+                    this.note_cancelled(task)?;
+                    None
+                }
             },
         };
         let (ended, completed) = this.with(py, |state| {
@@ -243,6 +249,16 @@ impl Nursery {
         }
         if let Some(completed) = completed {
             let _woken: bool = wake(py, &completed, true)?;
+        }
+        Ok(())
+    }
+
+    fn note_cancelled(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        let kept = FutureRef::exact(task).and_then(|future| future.kept_cancelled_error());
+        if let Some(error) = kept
+            && is_scopes(&error)?
+        {
+            self.with(task.py(), |state| state.broken_off = true);
         }
         Ok(())
     }
@@ -282,9 +298,13 @@ impl Nursery {
                 told.set_item("message", message)?;
                 told.set_item("exception", exception)?;
                 told.set_item("task", task)?;
+                // In a turn of its own: the task is still being stepped, and its context is entered.
+                let handler = event_loop
+                    .as_any()
+                    .getattr(names::call_exception_handler(py))?;
                 event_loop
                     .as_any()
-                    .call_method1(names::call_exception_handler(py), (told,))
+                    .call_method1(pyo3::intern!(py, "call_soon"), (handler, told))
                     .map(drop)
             }
             _ => Ok(()),
@@ -355,6 +375,7 @@ impl Nursery {
                 place: None,
                 errors: Vec::new(),
                 base_error: None,
+                broken_off: false,
                 completed: None,
                 moved: Vec::new(),
             }),

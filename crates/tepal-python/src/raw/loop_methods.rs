@@ -2,6 +2,7 @@
 //!
 //! They are put into `Loop` as ordinary method descriptors, so subclasses override them and instances shadow them.
 
+use super::anyio;
 use super::create_task;
 use super::handle::{self, Purpose};
 use super::method_table::method;
@@ -172,10 +173,12 @@ unsafe extern "C" fn call_soon(
             if !this.is_running_now() {
                 handle::track(handle);
             }
-            this.schedule(
-                py,
-                Job::Handle(Bound::from_borrowed_ptr(py, handle).unbind()),
-            );
+            let job = Job::Handle(Bound::from_borrowed_ptr(py, handle).unbind());
+            if anyio::is_delivery(py, *arguments) {
+                this.with(py, |state| state.turn.schedule_behind(job));
+            } else {
+                this.schedule(py, job);
+            }
             Ok(handle)
         }
     })

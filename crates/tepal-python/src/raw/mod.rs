@@ -9,6 +9,7 @@
 //! 3. **The collector.** A type that owns references visits them all, and its type, in `tp_traverse`.
 //! 4. **Panics stop here.** [`enter`] turns one into a Python exception; none unwinds into C.
 
+pub(crate) mod anyio;
 pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod context;

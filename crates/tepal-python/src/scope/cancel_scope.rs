@@ -538,6 +538,15 @@ fn cancelled_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     CLASS.import(py, "tepal._scopes", "Cancelled")
 }
 
+/// Whether an exception is a scope's cancellation.
+///
+/// # Errors
+///
+/// What importing the class raises.
+pub(crate) fn is_scopes(exception: &Bound<'_, PyAny>) -> PyResult<bool> {
+    exception.is_instance(cancelled_class(exception.py())?)
+}
+
 /// A new exception for a task whose innermost scope this is: it says which of the scopes around it was cancelled, and why.
 ///
 /// # Errors

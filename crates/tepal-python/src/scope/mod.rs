@@ -9,7 +9,9 @@ mod cancel_scope;
 mod strangers;
 mod ways;
 
-pub(crate) use cancel_scope::{CancelScope, Collapse, Options, Source, cancelled_error, end};
+pub(crate) use cancel_scope::{
+    CancelScope, Collapse, Options, Source, cancelled_error, end, is_scopes,
+};
 pub(crate) use strangers::{
     Strangers, forget as forget_stranger, keep as keep_stranger, look as look_at_stranger,
     tell as tell_stranger, with as with_stranger,

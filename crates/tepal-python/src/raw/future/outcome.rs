@@ -389,6 +389,16 @@ impl<'py> FutureRef<'_, 'py> {
         drop(old);
     }
 
+    /// The CancelledError that ended a task, if nobody has asked for it.
+    pub(crate) fn kept_cancelled_error(&self) -> Option<Bound<'py, PyAny>> {
+        let py = self.py();
+        let kept = self.with(|state| {
+            let kept = state.rare.as_ref()?.cancelled_error.as_ref();
+            kept.map(|held| held.clone_ref(py))
+        });
+        kept.map(|held| held.into_bound(py))
+    }
+
     pub(crate) fn cancel_message(&self) -> Option<Bound<'py, PyAny>> {
         let py = self.py();
         let message = self.with(|state| {
