@@ -72,14 +72,10 @@ unsafe fn coroutine<'py>(
     arguments: Arguments,
     count: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let py = function.py();
-    if is_coroutine(function)? {
-        close(function)?;
-        return Err(PyTypeError::new_err(
-            "start_soon() takes an async function and its arguments, and got a coroutine: \
-             write nursery.start_soon(f, x), not nursery.start_soon(f(x))",
-        ));
+    if !function.is_callable() {
+        return Err(not_a_function(function));
     }
+    let py = function.py();
     // SAFETY: the caller's promise.
     let coro = unsafe {
         let made =
@@ -90,6 +86,26 @@ unsafe fn coroutine<'py>(
         return Err(no_coroutine(function, &coro));
     }
     Ok(coro)
+}
+
+#[cold]
+fn not_a_function(given: &Bound<'_, PyAny>) -> PyErr {
+    match is_coroutine(given) {
+        Ok(true) => match close(given) {
+            Ok(()) => PyTypeError::new_err(
+                "start_soon() takes an async function and its arguments, and got a coroutine: \
+                 write nursery.start_soon(f, x), not nursery.start_soon(f(x))",
+            ),
+            Err(error) => error,
+        },
+        Ok(false) => match given.get_type().name() {
+            Ok(kind) => PyTypeError::new_err(format!(
+                "start_soon() takes an async function, not an object of type {kind}"
+            )),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    }
 }
 
 #[cold]
