@@ -82,6 +82,11 @@ def _tepal() -> SimpleNamespace:
         TooSlowError=TimeoutError,
         Event=tepal.Event,
         Lock=tepal.Lock,
+        open_channel=tepal.open_channel,
+        WouldBlock=tepal.WouldBlock,
+        EndOfChannel=tepal.EndOfChannel,
+        ClosedResourceError=tepal.ClosedResourceError,
+        BrokenResourceError=tepal.BrokenResourceError,
     )
 
 
@@ -93,24 +98,34 @@ def _trio() -> SimpleNamespace:
         return trio.run(main, *args, clock=trio.testing.MockClock(autojump_threshold=0))
 
     names = [
-        "sleep",
-        "sleep_forever",
-        "sleep_until",
-        "current_time",
-        "current_effective_deadline",
-        "open_nursery",
-        "CancelScope",
-        "move_on_after",
-        "move_on_at",
-        "fail_after",
-        "fail_at",
-        "Cancelled",
-        "TooSlowError",
-        "Event",
-        "Lock",
+        *(
+            "sleep",
+            "sleep_forever",
+            "sleep_until",
+            "current_time",
+            "current_effective_deadline",
+            "open_nursery",
+            "CancelScope",
+        ),
+        *(
+            "move_on_after",
+            "move_on_at",
+            "fail_after",
+            "fail_at",
+            "Cancelled",
+            "TooSlowError",
+            "Event",
+            "Lock",
+            "WouldBlock",
+        ),
+        *("EndOfChannel", "ClosedResourceError", "BrokenResourceError"),
     ]
     return SimpleNamespace(
-        name="trio", run=run, checkpoint=trio.lowlevel.checkpoint, **{name: getattr(trio, name) for name in names}
+        name="trio",
+        run=run,
+        checkpoint=trio.lowlevel.checkpoint,
+        open_channel=trio.open_memory_channel,
+        **{name: getattr(trio, name) for name in names},
     )
 
 

@@ -10,7 +10,17 @@ asyncio's primitives are here, too, native: ``from tepal import Queue, Lock, tim
 """
 
 from ._accelerate import accelerated as accelerated
+from ._channels import Broadcast as Broadcast
+from ._channels import BroadcastStatistics as BroadcastStatistics
+from ._channels import BrokenResourceError as BrokenResourceError
+from ._channels import ChannelStatistics as ChannelStatistics
+from ._channels import ClosedResourceError as ClosedResourceError
+from ._channels import EndOfChannel as EndOfChannel
+from ._channels import WouldBlock as WouldBlock
 from ._install import install as install
+from ._interrupts import SignalReceiver as SignalReceiver
+from ._interrupts import open_signal_receiver as open_signal_receiver
+from ._interrupts import wait_for_interrupt as wait_for_interrupt
 from ._loop import EventLoop as EventLoop
 from ._loop import new_event_loop as new_event_loop
 from ._nursery import Nursery as Nursery
@@ -52,6 +62,8 @@ from ._task_group import TaskGroupStatistics as TaskGroupStatistics
 from ._tepal import CancelScope as CancelScope
 from ._tepal import Future as Future
 from ._tepal import Handle as Handle
+from ._tepal import ReceiveChannel as ReceiveChannel
+from ._tepal import SendChannel as SendChannel
 from ._tepal import Task as Task
 from ._tepal import Timeout as Timeout
 from ._tepal import TimerHandle as TimerHandle
@@ -62,6 +74,7 @@ from ._tepal import fail_after as fail_after
 from ._tepal import fail_at as fail_at
 from ._tepal import move_on_after as move_on_after
 from ._tepal import move_on_at as move_on_at
+from ._tepal import open_channel as open_channel
 from ._tepal import timeout_at as timeout_at
 from ._waiting import as_completed as as_completed
 from ._waiting import gather as gather
@@ -71,15 +84,22 @@ from ._waiting import timeout as timeout
 from ._waiting import to_thread as to_thread
 from ._waiting import wait as wait
 from ._waiting import wait_for as wait_for
+from ._way_out import daemon as daemon
 
 __all__ = [
     "Barrier",
     "BarrierStatistics",
     "BoundedSemaphore",
+    "Broadcast",
+    "BroadcastStatistics",
+    "BrokenResourceError",
     "CancelScope",
     "Cancelled",
+    "ChannelStatistics",
+    "ClosedResourceError",
     "Condition",
     "ConditionStatistics",
+    "EndOfChannel",
     "Event",
     "EventLoop",
     "EventStatistics",
@@ -96,10 +116,13 @@ __all__ = [
     "QueueFull",
     "QueueShutDown",
     "QueueStatistics",
+    "ReceiveChannel",
     "Runner",
     "Semaphore",
     "SemaphoreStatistics",
+    "SendChannel",
     "Server",
+    "SignalReceiver",
     "StreamReader",
     "StreamReaderProtocol",
     "StreamWriter",
@@ -109,10 +132,12 @@ __all__ = [
     "TaskStatus",
     "Timeout",
     "TimerHandle",
+    "WouldBlock",
     "accelerated",
     "as_completed",
     "current_effective_deadline",
     "current_scope",
+    "daemon",
     "fail_after",
     "fail_at",
     "gather",
@@ -120,8 +145,10 @@ __all__ = [
     "move_on_after",
     "move_on_at",
     "new_event_loop",
+    "open_channel",
     "open_connection",
     "open_nursery",
+    "open_signal_receiver",
     "open_unix_connection",
     "run",
     "run_coroutine_threadsafe",
@@ -134,15 +161,22 @@ __all__ = [
     "to_thread",
     "wait",
     "wait_for",
+    "wait_for_interrupt",
 ]
 
 for _public in (
     Barrier,
     BarrierStatistics,
     BoundedSemaphore,
+    Broadcast,
+    BroadcastStatistics,
+    BrokenResourceError,
     Cancelled,
+    ChannelStatistics,
+    ClosedResourceError,
     Condition,
     ConditionStatistics,
+    EndOfChannel,
     Event,
     EventLoop,
     EventStatistics,
@@ -158,23 +192,28 @@ for _public in (
     Semaphore,
     SemaphoreStatistics,
     Server,
+    SignalReceiver,
     StreamReader,
     StreamReaderProtocol,
     StreamWriter,
     TaskGroup,
     TaskGroupStatistics,
     TaskStatus,
+    WouldBlock,
     accelerated,
     as_completed,
+    daemon,
     install,
     new_event_loop,
     open_connection,
     open_nursery,
+    open_signal_receiver,
     open_unix_connection,
     run,
     start_server,
     start_unix_server,
     wait_for,
+    wait_for_interrupt,
 ):
     # A public thing prints its public address.
     _public.__module__ = "tepal"

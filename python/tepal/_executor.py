@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, TypeVarTuple
 
 from ._protocols import LoopSurface
+from ._workers import WorkerPool
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -50,7 +51,7 @@ class ExecutorMethods(LoopSurface):
                 raise RuntimeError("Executor shutdown has been called")
             executor = self._default_executor
             if executor is None:
-                executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
+                executor = WorkerPool()
                 self._default_executor = executor
         return asyncio.wrap_future(executor.submit(func, *args), loop=self)
 
@@ -80,31 +81,47 @@ class ExecutorMethods(LoopSurface):
         """
         self._executor_shutdown_called = True
         executor = self._default_executor
-        if executor is None:
-            return
-        ended: asyncio.Future[None] = self.create_future()
-        joiner = threading.Thread(target=_join_threads, args=(self, executor, ended))
-        joiner.start()
-        try:
-            if timeout is None:
-                # asyncio.timeout() wants a task around it; without a limit nothing else does.
-                await ended
-            else:
-                async with asyncio.timeout(timeout):
-                    await ended
-        except TimeoutError:
+        if executor is not None and not await end_threads(self, executor, timeout):
             warnings.warn(
                 f"The executor did not finishing joining its threads within {timeout} seconds.",
                 RuntimeWarning,
                 stacklevel=2,
             )
             executor.shutdown(wait=False)
+
+
+async def end_threads(
+    loop: asyncio.AbstractEventLoop, executor: concurrent.futures.Executor, timeout: float | None
+) -> bool:
+    """Have an executor refuse new work, and wait until its threads have ended.
+
+    Args:
+        loop: The running loop.
+        executor: The executor.
+        timeout: How many seconds to wait at most; None waits as long as it takes.
+
+    Returns:
+        Whether they have ended in time.
+    """
+    ended: asyncio.Future[None] = loop.create_future()
+    # (Daemonic: it must not hold up the end of the process when the threads do not end.)
+    joiner = threading.Thread(target=_join_threads, args=(loop, executor, ended), daemon=True)
+    joiner.start()
+    try:
+        if timeout is None:
+            # asyncio.timeout() wants a task around it; without a limit nothing else does.
+            await ended
         else:
-            joiner.join()
+            async with asyncio.timeout(timeout):
+                await ended
+    except TimeoutError:
+        return False
+    joiner.join()
+    return True
 
 
 def _join_threads(
-    loop: LoopSurface, executor: concurrent.futures.ThreadPoolExecutor, ended: asyncio.Future[None]
+    loop: asyncio.AbstractEventLoop, executor: concurrent.futures.Executor, ended: asyncio.Future[None]
 ) -> None:
     """Wait for the threads of an executor (in a thread of its own) and tell the loop."""
     try:
@@ -115,7 +132,7 @@ def _join_threads(
         _tell(loop, ended, None)
 
 
-def _tell(loop: LoopSurface, ended: asyncio.Future[None], error: Exception | None) -> None:
+def _tell(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None], error: Exception | None) -> None:
     try:
         loop.call_soon_threadsafe(_settle, ended, error)
     except RuntimeError:

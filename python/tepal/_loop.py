@@ -62,11 +62,13 @@ class EventLoop(
     __slots__ = (
         "_asyncgens",
         "_asyncgens_shutdown_called",
+        "_children",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
         "_default_executor",
         "_exception_handler",
         "_executor_shutdown_called",
+        "_servers",
         "_signal_desk",
     )
 
@@ -79,6 +81,9 @@ class EventLoop(
             OSError: No descriptor is left.
         """
         self._asyncgens = weakref.WeakSet()
+        # What the way out closes beside the transports: listening servers, and processes.
+        self._servers = weakref.WeakSet()
+        self._children = weakref.WeakSet()
         self._asyncgens_shutdown_called = False
         self._coroutine_origin_tracking_enabled = False
         self._coroutine_origin_tracking_saved_depth: int | None = None

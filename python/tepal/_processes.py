@@ -104,6 +104,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
         self._finished = False
         self._watch = ExitWatch(loop, child, self._process_exited)
         self._closed = False
+        loop._children.add(self)
         if isinstance(child, Child):
             child._has_transport = True
 

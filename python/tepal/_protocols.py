@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import contextvars
     import socket
     import ssl
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Executor
+    from weakref import WeakSet
 
 AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[object, ...]]
 """One answer of ``getaddrinfo``: family, type, protocol, canonical name, address."""
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
         slow_callback_duration: float
         _debug: bool
-        _default_executor: ThreadPoolExecutor | None
+        _default_executor: Executor | None
+        _servers: WeakSet[Any]
+        _children: WeakSet[Any]
         _executor_shutdown_called: bool
 
         def _check_closed(self) -> None: ...

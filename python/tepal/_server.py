@@ -83,11 +83,22 @@ class Server(base_events.Server):
         # Every connection is served in a copy of the context in which its server was made (asyncio: from 3.15 on).
         self._context = contextvars.copy_context()
 
-    def close(self) -> None:
+    def close(self, grace: float | None = None) -> None:
         """Stop listening. Connections that are open stay open. Closing twice does nothing.
+
+        Args:
+            grace: How many seconds they may stay open: what is left then is aborted, so that ``wait_closed()`` returns, idle
+                clients or not. May be given again, to shorten the time. None: as long as they like.
+
+        Raises:
+            ValueError: The time is negative, or NaN.
 
         Not a checkpoint.
         """
+        if grace is not None:
+            if not grace >= 0:
+                raise ValueError(f"grace must be a non-negative number of seconds, not {grace!r}")
+            self._loop.call_later(grace, self.abort_clients)
         super().close()
         listening_file, self._listening_file = self._listening_file, None
         if listening_file is not None:
@@ -114,6 +125,7 @@ class Server(base_events.Server):
         if self._serving:
             return
         self._serving = True
+        self._loop._servers.add(self)
         for sock in self._sockets or ():
             sock.listen(self._backlog)
             self._context.run(

@@ -34,6 +34,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod channel;
 pub mod nursery;
 pub mod ready;
 pub mod scope;

@@ -4,6 +4,7 @@
 //! `tepal-core`'s) and no system call (`tepal-sys`). See ARCHITECTURE.md for the way through it.
 
 mod asyncio_streams;
+mod channel;
 mod convert;
 mod datagram;
 mod errors;
@@ -38,6 +39,7 @@ fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
     sync::register(module)?;
     scope::register(module)?;
     nursery::register(module)?;
+    channel::register(module)?;
     asyncio_streams::register(module)?;
     stream::register(module)?;
     tls::register(module)?;

@@ -594,6 +594,16 @@ impl Loop {
         })
     }
 
+    /// The transports that are open on this loop (a snapshot); one that reads and writes two descriptors may stand there twice.
+    fn _open_transports(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.with(py, |state| {
+            let transports = state.sources.iter().flat_map(watch::Entry::transports);
+            transports
+                .map(|transport| transport.clone_ref(py))
+                .collect()
+        })
+    }
+
     /// asyncio.TimerHandle.cancel() calls this; only our own timers are counted, and they count themselves.
     fn _timer_handle_cancelled(&self, _handle: &Bound<'_, PyAny>) {}
 

@@ -122,6 +122,27 @@ impl Watch {
     }
 }
 
+impl Entry {
+    /// The transports that the loop tells of this descriptor.
+    pub(super) fn transports(&self) -> impl Iterator<Item = &Py<PyAny>> {
+        let (whole, watch) = match &self.source {
+            Some(Source::Stream(transport) | Source::Datagrams(transport)) => {
+                (Some(transport), None)
+            }
+            Some(Source::Watch(watch)) => (None, Some(watch)),
+            Some(Source::Listener(_)) | None => (None, None),
+        };
+        let sides = watch
+            .into_iter()
+            .flat_map(|watch| [&watch.reader, &watch.writer]);
+        let pipes = sides.filter_map(|watcher| match watcher {
+            Some(Watcher::Pipe(transport, _)) => Some(transport),
+            Some(Watcher::Handle(..) | Watcher::Future(_)) | None => None,
+        });
+        whole.into_iter().chain(pipes)
+    }
+}
+
 fn token(fd: RawFd, generation: u32) -> Token {
     Token(u64::from(generation) << 32 | fd as u32 as u64)
 }

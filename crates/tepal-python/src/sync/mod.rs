@@ -26,6 +26,7 @@ pub(crate) use timeout::expire;
 pub(crate) use waiters::{LoopBound, Waiters, show, wake, woken};
 
 use crate::asyncio_streams;
+use crate::channel;
 use crate::nursery;
 use crate::raw::Object;
 use crate::raw::coroutine::Resume;
@@ -74,6 +75,8 @@ routines! {
     EnterGroup(task_group::Enter),
     ExitGroup(task_group::Exit),
     ExitNursery(nursery::Exit),
+    SendToChannel(channel::Send),
+    ReceiveFromChannel(channel::Receive),
     Read(asyncio_streams::Reading),
     Drain(asyncio_streams::Drain),
 }

@@ -1,0 +1,183 @@
+"""The way out of a program: it leaves nothing behind, and it always ends.
+
+Step by step, the first three with the grace that was given for all of them together:
+
+1. Servers stop listening. With ``on_exit="wait"`` the tasks that are not daemonic are waited for, without limit: that is asked for.
+2. All tasks are cancelled, once, and waited for. Then asynchronous generators are closed.
+3. The default executor takes no more work, and its threads are waited for.
+4. What is still open is closed hard: transports are aborted, processes killed.
+
+Who has not stopped is named to the loop's exception handler, which logs it, and left behind: tasks are not run any more, threads no
+longer hold up the end of the process. Ctrl-C during this leaves no grace to the steps that are left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import linecache
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Literal, TypeVar
+
+from ._executor import end_threads
+from ._workers import WorkerPool
+
+OnExit = Literal["cancel", "wait"]
+
+TaskT = TypeVar("TaskT", bound="asyncio.Task[Any]")
+
+_daemonic: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+
+_SETTLE = 10
+"""How many turns the callbacks of what was aborted have."""
+
+_LEAST = 0.05
+"""Seconds that each step has when no grace is left: enough for what ends by itself."""
+
+
+def daemon(task: TaskT) -> TaskT:
+    """Make a task daemonic: `run` does not wait for it with ``on_exit="wait"``, but cancels it when all others have ended.
+
+    Args:
+        task: A task.
+
+    Returns:
+        The task.
+
+    Raises:
+        TypeError: It is none.
+
+    Not a checkpoint.
+    """
+    if not isinstance(task, asyncio.Task):
+        message = f"a task was expected, got {task!r}"
+        raise TypeError(message)
+    _daemonic.add(task)
+    return task
+
+
+class WayOut:
+    """One loop's way out."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, grace: float, on_exit: OnExit) -> None:
+        """Prepare it.
+
+        Args:
+            loop: The loop, which does not run.
+            grace: Seconds for what does not end by itself.
+            on_exit: Whether tasks are cancelled at once, or waited for first.
+        """
+        self._loop = loop
+        self._grace = grace
+        self._on_exit = on_exit
+        self._end = 0.0
+        self._interrupt: KeyboardInterrupt | None = None
+
+    def go(self) -> None:
+        """Take it.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed meanwhile; the way was taken to its end all the same.
+        """
+        for server in list(getattr(self._loop, "_servers", ())):
+            server.close()
+        if self._on_exit == "wait":
+            self._try(self._wait_for_all)
+        self._end = time.monotonic() + self._grace
+        self._try(self._cancel_all)
+        self._try(self._close_generators)
+        self._try(self._end_threads)
+        self._try(self._close_hard)
+        self._abandon_tasks()
+        if self._interrupt is not None:
+            raise self._interrupt
+
+    def _try(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            self._loop.run_until_complete(step())
+        except KeyboardInterrupt as interrupt:
+            self._interrupt = interrupt
+            self._grace = 0.0
+            self._end = time.monotonic()
+
+    def _left(self) -> float:
+        return max(0.0, self._end - time.monotonic())
+
+    def _tasks(self) -> set[asyncio.Task[Any]]:
+        return asyncio.all_tasks(self._loop) - {asyncio.current_task(self._loop)}
+
+    async def _wait_for_all(self) -> None:
+        while tasks := self._tasks() - set(_daemonic):
+            await asyncio.wait(tasks)
+
+    async def _cancel_all(self) -> None:
+        cancelled: set[asyncio.Task[Any]] = set()
+        while fresh := self._tasks() - cancelled:
+            for task in fresh:
+                task.cancel()
+            cancelled |= fresh
+            _, pending = await asyncio.wait(cancelled, timeout=max(self._left(), _LEAST))
+            if pending:
+                break
+        for task in cancelled:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                self._loop.call_exception_handler(
+                    {
+                        "message": "unhandled exception during tepal.run() shutdown",
+                        "exception": task.exception(),
+                        "task": task,
+                    }
+                )
+
+    async def _close_generators(self) -> None:
+        await self._bounded(self._loop.shutdown_asyncgens(), "asynchronous generators were not closed")
+
+    async def _end_threads(self) -> None:
+        executor = getattr(self._loop, "_default_executor", None)
+        if not isinstance(executor, WorkerPool):
+            await self._bounded(self._loop.shutdown_default_executor(), "the default executor was not shut down")
+        elif not await end_threads(self._loop, executor, max(self._left(), _LEAST)):
+            executor.shutdown(wait=False, cancel_futures=True)
+            for name in executor.abandon():
+                self._report(f"thread {name} of the default executor did not end {self._within}")
+
+    async def _bounded(self, step: Awaitable[object], what: str) -> None:
+        try:
+            await asyncio.wait_for(step, max(self._left(), _LEAST))
+        except TimeoutError:
+            self._report(f"{what} {self._within}")
+
+    async def _close_hard(self) -> None:
+        transports: list[Any] = getattr(self._loop, "_open_transports", list)()
+        for child in list(getattr(self._loop, "_children", ())):
+            child.close()
+        for transport in transports:
+            getattr(transport, "abort", transport.close)()
+        for _ in range(_SETTLE):
+            await asyncio.sleep(0)
+
+    @property
+    def _within(self) -> str:
+        return f"within {self._grace:g} seconds" if self._interrupt is None else "before Ctrl-C"
+
+    def _abandon_tasks(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            self._report(f"task {task.get_name()} was cancelled and did not stop {self._within}: {_where(task)}", task)
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    def _report(self, message: str, task: asyncio.Task[Any] | None = None) -> None:
+        context: dict[str, Any] = {"message": message}
+        if task is not None:
+            context["task"] = task
+        self._loop.call_exception_handler(context)
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    """Where a task stands, as a sentence."""
+    stack = task.get_stack(limit=1)
+    if not stack:
+        return "it waits outside of Python"
+    frame = stack[0]
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    return f"it stands in {frame.f_code.co_qualname}, {file}:{line}: {linecache.getline(file, line).strip()}"
