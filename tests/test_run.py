@@ -267,10 +267,10 @@ print("out")
 def test_a_thread_that_is_busy_is_waited_for_at_the_end_of_the_process() -> None:
     # As the interpreter does for a ThreadPoolExecutor: what was begun is finished, though nobody waits for it on the loop.
     program = """
-import asyncio, tepal, time
+import asyncio, os, tepal, time
 def work():
     time.sleep(0.2)
-    print("worked", flush=True)
+    os.write(1, b"worked\\n")
 loop = tepal.new_event_loop()
 loop.run_in_executor(None, work)
 loop.run_in_executor(None, work)

@@ -27,6 +27,8 @@ from ._nursery import Nursery as Nursery
 from ._nursery import NurseryStatistics as NurseryStatistics
 from ._nursery import TaskStatus as TaskStatus
 from ._nursery import open_nursery as open_nursery
+from ._restarts import Backoff as Backoff
+from ._restarts import Child as Child
 from ._run import Runner as Runner
 from ._run import run as run
 from ._scopes import Cancelled as Cancelled
@@ -39,6 +41,9 @@ from ._streams import open_connection as open_connection
 from ._streams import open_unix_connection as open_unix_connection
 from ._streams import start_server as start_server
 from ._streams import start_unix_server as start_unix_server
+from ._supervisor import Supervisor as Supervisor
+from ._supervisor import SupervisorStatistics as SupervisorStatistics
+from ._supervisor import open_supervisor as open_supervisor
 from ._sync import Barrier as Barrier
 from ._sync import BarrierStatistics as BarrierStatistics
 from ._sync import BoundedSemaphore as BoundedSemaphore
@@ -87,6 +92,7 @@ from ._waiting import wait_for as wait_for
 from ._way_out import daemon as daemon
 
 __all__ = [
+    "Backoff",
     "Barrier",
     "BarrierStatistics",
     "BoundedSemaphore",
@@ -96,6 +102,7 @@ __all__ = [
     "CancelScope",
     "Cancelled",
     "ChannelStatistics",
+    "Child",
     "ClosedResourceError",
     "Condition",
     "ConditionStatistics",
@@ -126,6 +133,8 @@ __all__ = [
     "StreamReader",
     "StreamReaderProtocol",
     "StreamWriter",
+    "Supervisor",
+    "SupervisorStatistics",
     "Task",
     "TaskGroup",
     "TaskGroupStatistics",
@@ -149,6 +158,7 @@ __all__ = [
     "open_connection",
     "open_nursery",
     "open_signal_receiver",
+    "open_supervisor",
     "open_unix_connection",
     "run",
     "run_coroutine_threadsafe",
@@ -165,6 +175,7 @@ __all__ = [
 ]
 
 for _public in (
+    Backoff,
     Barrier,
     BarrierStatistics,
     BoundedSemaphore,
@@ -173,6 +184,7 @@ for _public in (
     BrokenResourceError,
     Cancelled,
     ChannelStatistics,
+    Child,
     ClosedResourceError,
     Condition,
     ConditionStatistics,
@@ -196,6 +208,8 @@ for _public in (
     StreamReader,
     StreamReaderProtocol,
     StreamWriter,
+    Supervisor,
+    SupervisorStatistics,
     TaskGroup,
     TaskGroupStatistics,
     TaskStatus,
@@ -208,6 +222,7 @@ for _public in (
     open_connection,
     open_nursery,
     open_signal_receiver,
+    open_supervisor,
     open_unix_connection,
     run,
     start_server,

@@ -16,7 +16,7 @@ from asyncio import coroutines, events
 from asyncio.base_events import BaseEventLoop, _format_handle  # type: ignore[attr-defined]
 from asyncio.log import logger
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _tepal
 from ._connections import ConnectionMethods
@@ -31,6 +31,9 @@ from ._sockets import SocketMethods
 from ._tasks import show_tasks_of
 from ._tls import TlsMethods
 from ._transports import TransportMethods
+
+if TYPE_CHECKING:
+    from ._supervisor import Supervisor
 
 _CLOCK = frozenset({"time", "call_at"})
 _REPLACEABLE = _CLOCK | {"call_soon", "create_task"}
@@ -139,6 +142,21 @@ class EventLoop(
         if executor is not None:
             executor.shutdown(wait=False)
         self._close()
+
+    def create_supervisor(self, **options: Any) -> Supervisor:
+        """Make a supervisor: it has this loop's methods, owns what is made through it, and cleans that up.
+
+        Args:
+            **options: As `tepal.open_supervisor`.
+
+        Returns:
+            What ``async with`` enters, while this loop runs.
+
+        Not a checkpoint.
+        """
+        from ._supervisor import Supervisor
+
+        return Supervisor(**options)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute, and notice when a method is replaced that native code calls."""

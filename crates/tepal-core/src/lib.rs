@@ -38,6 +38,7 @@ pub mod channel;
 pub mod nursery;
 pub mod ready;
 pub mod scope;
+pub mod supervisor;
 pub mod task;
 pub mod testing;
 pub mod timers;

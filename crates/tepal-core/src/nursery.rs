@@ -71,6 +71,8 @@ enum Stage {
 struct Child<C> {
     child: C,
     held: bool,
+    /// How many had come before.
+    order: u64,
 }
 
 /// The children of one block.
@@ -85,6 +87,8 @@ pub struct Nursery<C> {
     /// Children that are about to be taken over from elsewhere.
     expected: usize,
     failed: bool,
+    /// How many children have come so far.
+    made: u64,
 }
 
 impl<C> Nursery<C> {
@@ -99,6 +103,7 @@ impl<C> Nursery<C> {
             running: 0,
             expected: 0,
             failed: false,
+            made: 0,
         }
     }
 
@@ -141,7 +146,7 @@ impl<C> Nursery<C> {
     #[inline]
     pub fn add(&mut self, child: C) -> (ChildKey, Begin) {
         let held = self.next_begin() == Begin::Held;
-        let key = ChildKey(self.children.insert(Child { child, held }) as u32);
+        let key = self.insert(child, held);
         if held {
             self.queue.push_back(key);
             return (key, Begin::Held);
@@ -153,8 +158,26 @@ impl<C> Nursery<C> {
     /// Takes a child in that runs already, limit or no limit.
     pub fn take_over(&mut self, child: C) -> ChildKey {
         self.running += 1;
-        let held = false;
-        ChildKey(self.children.insert(Child { child, held }) as u32)
+        self.insert(child, false)
+    }
+
+    #[inline]
+    fn insert(&mut self, child: C, held: bool) -> ChildKey {
+        let order = self.made;
+        self.made += 1;
+        ChildKey(self.children.insert(Child { child, held, order }) as u32)
+    }
+
+    /// How many children have come so far: where in their order something stands that is made now.
+    #[must_use]
+    pub fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// The children that have not ended, with how many had come before each, in no particular order.
+    pub fn iter_ordered(&self) -> impl Iterator<Item = (u64, &C)> {
+        let children = self.children.iter();
+        children.map(|(_, child)| (child.order, &child.child))
     }
 
     /// Lets a child go that another nursery takes over; `None` when it is not here.

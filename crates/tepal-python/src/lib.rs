@@ -18,6 +18,7 @@ mod protocols;
 mod raw;
 mod scope;
 mod stream;
+mod supervisor;
 mod sync;
 mod tls;
 
@@ -40,6 +41,7 @@ fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
     scope::register(module)?;
     nursery::register(module)?;
     channel::register(module)?;
+    module.add_class::<supervisor::Restarts>()?;
     asyncio_streams::register(module)?;
     stream::register(module)?;
     tls::register(module)?;

@@ -9,7 +9,8 @@
 //! it for others says which members it changed for, and the border tells them
 //! (`tests::the_forest_agrees_with_the_rule_it_states`).
 //!
-//! **Nothing dangles.** What closes a scope with others still inside, as a misnested program does, hands them to the scope around it.
+//! **Nothing dangles.** What closes a scope with others still inside, as a misnested program does, or a supervisor that gives a task up, hands
+//! them to the scope around it. An outermost one has none around it: it lingers, as it is, until the last inside has gone.
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,8 @@ struct Scope {
     opening: Opening,
     /// The rule's answer; see the module.
     effective: bool,
+    /// It is closed, and goes with the last that is inside.
+    lingers: bool,
     /// The first of the scopes opened inside, and this one's neighbours among those of the scope around it.
     inner: Option<ScopeKey>,
     before: Option<ScopeKey>,
@@ -97,7 +100,7 @@ impl<T: Copy> Forest<T> {
     }
 
     /// A task leaves the scope that it is in, which is closed; the scope around it that it is in now, or `None` when it is in no scope
-    /// any more and its key is void.
+    /// any more and its key is void. And for whom else, who is left inside, it makes a difference.
     ///
     /// # Errors
     ///
@@ -107,7 +110,7 @@ impl<T: Copy> Forest<T> {
         &mut self,
         member: MemberKey,
         scope: ScopeKey,
-    ) -> Result<Option<ScopeKey>, Misnested> {
+    ) -> Result<(Option<ScopeKey>, Vec<Change<T>>), Misnested> {
         if self.member(member).scope != scope {
             return Err(Misnested);
         }
@@ -118,9 +121,7 @@ impl<T: Copy> Forest<T> {
                 let _task: T = self.leave(member);
             }
         }
-        let none: Vec<Change<T>> = self.close(scope);
-        debug_assert!(none.is_empty(), "an inner scope was left open");
-        Ok(outer)
+        Ok((outer, self.close(scope)))
     }
 
     /// Opens a scope that no task enters yet.
@@ -131,6 +132,7 @@ impl<T: Copy> Forest<T> {
             outer: None,
             opening,
             effective: opening.cancelled || (around && !opening.shielded),
+            lingers: false,
             inner: None,
             before: None,
             after: None,
@@ -142,15 +144,20 @@ impl<T: Copy> Forest<T> {
         scope
     }
 
-    /// Closes a scope. Who is still inside is in the scope around it from now on, or in none; for whom that makes a difference is
-    /// answered.
+    /// Closes a scope. Who is still inside is in the scope around it from now on; for whom that makes a difference is answered.
     #[must_use]
+    #[inline]
     pub fn close(&mut self, scope: ScopeKey) -> Vec<Change<T>> {
-        let outer = self.scope(scope).outer;
+        let this = self.scope(scope);
         let mut changes = Vec::new();
-        match outer {
-            Some(outer) => self.adopt(scope, outer, None, &mut changes),
-            None => self.orphan(scope, &mut changes),
+        if this.member.is_some() || this.inner.is_some() {
+            let Some(outer) = this.outer else {
+                let this = self.scope_mut(scope);
+                this.lingers = true;
+                this.opening.deadline = f64::INFINITY;
+                return changes;
+            };
+            self.adopt(scope, outer, None, &mut changes);
         }
         self.unlink(scope);
         let _closed: Scope = self.scopes.remove(scope.0 as usize);
@@ -322,19 +329,11 @@ impl<T: Copy> Forest<T> {
         None
     }
 
-    /// The members and inner scopes of an outermost scope that closes too early are in none from now on.
-    #[cold]
-    fn orphan(&mut self, scope: ScopeKey, changes: &mut Vec<Change<T>>) {
-        let was = self.scope(scope).effective;
-        while let Some(member) = self.scope(scope).member {
-            let task = self.leave(member);
-            if was {
-                changes.push((task, false));
-            }
-        }
-        while let Some(inner) = self.scope(scope).inner {
-            self.unlink(inner);
-            self.settle(inner, changes);
+    /// A closed scope goes when nothing is inside any more.
+    fn let_go(&mut self, scope: ScopeKey) {
+        let this = self.scope(scope);
+        if this.lingers && this.member.is_none() && this.inner.is_none() {
+            let _gone: Scope = self.scopes.remove(scope.0 as usize);
         }
     }
 
@@ -357,7 +356,10 @@ impl<T: Copy> Forest<T> {
         }
         match (before, outer) {
             (Some(before), _) => self.scope_mut(before).after = after,
-            (None, Some(outer)) => self.scope_mut(outer).inner = after,
+            (None, Some(outer)) => {
+                self.scope_mut(outer).inner = after;
+                self.let_go(outer);
+            }
             (None, None) => {}
         }
     }
@@ -382,7 +384,10 @@ impl<T: Copy> Forest<T> {
         }
         match before {
             Some(before) => self.member_mut(before).after = after,
-            None => self.scope_mut(scope).member = after,
+            None => {
+                self.scope_mut(scope).member = after;
+                self.let_go(scope);
+            }
         }
     }
 

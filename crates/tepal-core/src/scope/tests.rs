@@ -19,14 +19,17 @@ fn a_cancelled_scope_reaches_what_is_inside_and_nothing_around() {
     let mut forest = Forest::new();
     let (outer, task) = forest.enter(None, 'a', opening(false));
     let (inner, _) = forest.enter(Some(task), 'a', opening(false));
-    forest.join(outer, 'b');
+    let other = forest.join(outer, 'b');
     assert_eq!(forest.cancel(inner), [('a', true)]);
     assert!(!forest.is_effectively_cancelled(outer));
     assert!(!forest.is_cancelled_from_outside(inner));
     assert_eq!(forest.cancel(inner), [], "only once");
-    assert_eq!(forest.exit(task, inner), Ok(Some(outer)));
+    assert_eq!(forest.exit(task, inner), Ok((Some(outer), vec![])));
     assert!(!forest.is_effectively_cancelled(outer));
-    assert_eq!(forest.exit(task, outer), Ok(None));
+    assert_eq!(forest.exit(task, outer), Ok((None, vec![])));
+    assert_eq!(forest.len(), 1, "the other task is inside");
+    assert_eq!(forest.leave(other), 'b');
+    assert!(forest.is_empty());
 }
 
 #[test]
@@ -67,8 +70,8 @@ fn leaving_another_scope_than_the_innermost_changes_nothing() {
     let (outer, task) = forest.enter(None, 'a', opening(false));
     let (inner, _) = forest.enter(Some(task), 'a', opening(false));
     assert_eq!(forest.exit(task, outer), Err(Misnested));
-    assert_eq!(forest.exit(task, inner), Ok(Some(outer)));
-    assert_eq!(forest.exit(task, outer), Ok(None));
+    assert_eq!(forest.exit(task, inner), Ok((Some(outer), vec![])));
+    assert_eq!(forest.exit(task, outer), Ok((None, vec![])));
     assert!(forest.is_empty());
 }
 
@@ -105,24 +108,33 @@ impl Model {
             .collect()
     }
 
-    fn close(&mut self, scope: usize) {
+    fn is_empty(&self, scope: usize) -> bool {
+        let inside = |around: &Option<usize>| *around == Some(scope);
+        !self.tasks.values().any(|one| *one == scope)
+            && !self.scopes.values().any(|(around, ..)| inside(around))
+    }
+
+    /// Closes a scope; whether it lingers.
+    fn close(&mut self, scope: usize) -> bool {
         let (outer, ..) = self.scopes[&scope];
+        if outer.is_none() && !self.is_empty(scope) {
+            self.scopes.get_mut(&scope).unwrap().3 = NEVER;
+            return true;
+        }
         self.scopes.remove(&scope);
         for (around, ..) in self.scopes.values_mut() {
             if *around == Some(scope) {
                 *around = outer;
             }
         }
-        match outer {
-            Some(outer) => {
-                for innermost in self.tasks.values_mut() {
-                    if *innermost == scope {
-                        *innermost = outer;
-                    }
+        if let Some(outer) = outer {
+            for innermost in self.tasks.values_mut() {
+                if *innermost == scope {
+                    *innermost = outer;
                 }
             }
-            None => self.tasks.retain(|_, innermost| *innermost != scope),
         }
+        false
     }
 }
 
@@ -132,6 +144,7 @@ struct Pair {
     model: Model,
     forest: Forest<usize>,
     scopes: BTreeMap<usize, ScopeKey>,
+    lingering: BTreeMap<usize, ScopeKey>,
     tasks: BTreeMap<usize, MemberKey>,
     /// What the border would have told each task last.
     told: BTreeMap<usize, bool>,
@@ -145,13 +158,33 @@ impl Pair {
     }
 
     fn scope(&self, choice: usize) -> Option<usize> {
-        let count = self.model.scopes.len();
-        (count > 0).then(|| *self.model.scopes.keys().nth(choice % count).unwrap())
+        let count = self.scopes.len();
+        (count > 0).then(|| *self.scopes.keys().nth(choice % count).unwrap())
     }
 
     fn task(&self, choice: usize) -> Option<usize> {
         let count = self.model.tasks.len();
         (count > 0).then(|| *self.model.tasks.keys().nth(choice % count).unwrap())
+    }
+
+    /// Closed scopes with nothing inside go, from the innermost on.
+    fn prune(&mut self) {
+        while let Some(gone) = self
+            .lingering
+            .keys()
+            .copied()
+            .find(|one| self.model.is_empty(*one))
+        {
+            self.lingering.remove(&gone);
+            self.model.scopes.remove(&gone);
+        }
+    }
+
+    fn key(&self, scope: usize) -> ScopeKey {
+        *self
+            .scopes
+            .get(&scope)
+            .unwrap_or_else(|| &self.lingering[&scope])
     }
 
     fn tell(&mut self, changes: Vec<Change<usize>>) {
@@ -210,6 +243,9 @@ impl Pair {
                     .scopes
                     .values()
                     .any(|(around, ..)| *around == Some(scope));
+                if self.lingering.contains_key(&scope) {
+                    return; // nobody can exit it any more
+                }
                 if others.count() > 1 || inside {
                     // A nursery that is not empty; or it would be misnested.
                     let wrong = self.scope(other).filter(|wrong| *wrong != scope);
@@ -220,12 +256,15 @@ impl Pair {
                     return;
                 }
                 let answer = self.forest.exit(self.tasks[&task], self.scopes[&scope]);
-                assert_eq!(answer, Ok(outer.map(|outer| self.scopes[&outer])));
+                assert_eq!(answer, Ok((outer.map(|outer| self.key(outer)), vec![])));
                 self.scopes.remove(&scope);
-                self.model.close(scope);
+                if outer.is_none() {
+                    self.model.tasks.remove(&task);
+                }
+                assert!(!self.model.close(scope));
                 match outer {
                     Some(outer) => {
-                        let key = self.scopes[&outer];
+                        let key = self.key(outer);
                         self.told
                             .insert(task, self.forest.is_effectively_cancelled(key));
                     }
@@ -262,13 +301,13 @@ impl Pair {
             8 => {
                 // A misnested program closes a scope with others inside.
                 let Some(scope) = self.scope(one) else { return };
-                let changes = self.forest.close(self.scopes[&scope]);
+                let key = self.scopes[&scope];
+                let changes = self.forest.close(key);
                 self.scopes.remove(&scope);
-                self.model.close(scope);
+                if self.model.close(scope) {
+                    self.lingering.insert(scope, key);
+                }
                 self.tell(changes);
-                let model = &self.model;
-                self.tasks.retain(|task, _| model.tasks.contains_key(task));
-                self.told.retain(|task, _| model.tasks.contains_key(task));
             }
             9 => {
                 // `nursery.start`: a child has started, and moves with all that is in its temporary nursery.
@@ -322,7 +361,7 @@ impl Pair {
         }
         for (task, member) in &self.tasks {
             let innermost = self.model.tasks[task];
-            assert_eq!(self.forest.scope_of(*member), self.scopes[&innermost]);
+            assert_eq!(self.forest.scope_of(*member), self.key(innermost));
         }
     }
 }
@@ -344,6 +383,7 @@ proptest! {
         let mut pair = Pair::default();
         for (operation, one, other, flag) in history {
             pair.step(operation, one, other, flag);
+            pair.prune();
             pair.compare();
         }
     }

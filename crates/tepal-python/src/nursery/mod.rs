@@ -13,7 +13,7 @@ use crate::event_loop::Loop;
 use crate::names;
 use crate::owned::Owned;
 use crate::raw::coroutine;
-use crate::raw::future::{Callback, FutureRef, Status};
+use crate::raw::future::{self, Callback, FutureRef, Status};
 use crate::raw::ready::ready;
 use crate::raw::task::{self, Seat, note_end_of_wait, note_wait};
 use crate::scope::{CancelScope, Options, Source, forget_stranger, is_scopes, tell};
@@ -34,10 +34,14 @@ struct State {
     errors: Vec<Py<PyAny>>,
     /// KeyboardInterrupt or SystemExit: it goes before all others.
     base_error: Option<Py<PyAny>>,
+    /// What the first failure cancels, if not the scope: a supervisor takes its own way.
+    failure_scope: Option<Py<CancelScope>>,
     /// A child was broken off for a scope's sake: if nothing else happens, that goes on through the block.
     broken_off: bool,
     /// What the way out waits for, while it does.
     completed: Option<Py<PyAny>>,
+    /// Somebody waits for the moment when there are no children.
+    emptied: Option<Py<PyAny>>,
     /// Where those went that are children here no more, by their old keys and their new ones.
     moved: Vec<(ChildKey, Py<Nursery>, ChildKey)>,
 }
@@ -220,13 +224,15 @@ impl Nursery {
                 }
             },
         };
-        let (ended, completed) = this.with(py, |state| {
+        let (ended, completed, emptied) = this.with(py, |state| {
             let ended = state.children.handle_end(key, failure.is_some());
             let waits = state
                 .completed
                 .as_ref()
                 .filter(|_| state.children.is_joined());
-            (ended, waits.map(|completed| completed.clone_ref(py)))
+            let completed = waits.map(|completed| completed.clone_ref(py));
+            let emptied = state.emptied.take_if(|_| state.children.is_empty());
+            (ended, completed, emptied)
         });
         let Some(ended) = ended else {
             return this.forward(key, task);
@@ -236,7 +242,7 @@ impl Nursery {
             this.note_error(slf, task, &failure)?;
         }
         if ended.cancels {
-            CancelScope::cancel_for(&this.scope(py), Source::Nursery, None)?;
+            this.cancel_for_failure(py)?;
         }
         if let Some(begins) = ended.begins {
             let next = this.with(py, |state| {
@@ -247,8 +253,8 @@ impl Nursery {
                 task::begin(next.bind(py))?;
             }
         }
-        if let Some(completed) = completed {
-            let _woken: bool = wake(py, &completed, true)?;
+        for waiter in [completed, emptied].into_iter().flatten() {
+            let _woken: bool = wake(py, &waiter, true)?;
         }
         Ok(())
     }
@@ -261,6 +267,18 @@ impl Nursery {
             self.with(task.py(), |state| state.broken_off = true);
         }
         Ok(())
+    }
+
+    fn cancel_for_failure(&self, py: Python<'_>) -> PyResult<()> {
+        let instead = self.with(py, |state| {
+            let instead = state.failure_scope.as_ref();
+            instead.map(|scope| scope.clone_ref(py))
+        });
+        let scope = match instead {
+            Some(instead) => instead.into_bound(py),
+            None => self.scope(py),
+        };
+        CancelScope::cancel_for(&scope, Source::Nursery, None)
     }
 
     /// The end of a task that is another nursery's child now.
@@ -331,7 +349,7 @@ impl Nursery {
         let held = self.with(py, |state| {
             let children = state.children.take_all();
             let errors = std::mem::take(&mut state.errors);
-            let completed = state.completed.take();
+            let completed = (state.completed.take(), state.emptied.take());
             (
                 children,
                 errors,
@@ -376,7 +394,9 @@ impl Nursery {
                 errors: Vec::new(),
                 base_error: None,
                 broken_off: false,
+                failure_scope: None,
                 completed: None,
+                emptied: None,
                 moved: Vec::new(),
             }),
         })
@@ -425,6 +445,55 @@ impl Nursery {
             let errors = state.base_error.iter().chain(&state.errors);
             errors.map(|error| error.clone_ref(py)).collect()
         })
+    }
+
+    /// From now on the first failure cancels this scope, and not the nursery's.
+    fn _set_failure_scope(&self, py: Python<'_>, scope: Py<CancelScope>) {
+        let old = self.with(py, |state| state.failure_scope.replace(scope));
+        drop(old);
+    }
+
+    /// An error of something that belongs to the nursery and is no task.
+    fn _fail(&self, exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.keep_error(exception);
+        self.cancel_for_failure(exception.py())
+    }
+
+    /// How many children have come so far.
+    #[getter]
+    fn _made(&self, py: Python<'_>) -> u64 {
+        self.with(py, |state| state.children.made())
+    }
+
+    /// The children that have not ended, with how many had come before each (a snapshot).
+    fn _ordered(&self, py: Python<'_>) -> Vec<(u64, Py<PyAny>)> {
+        self.with(py, |state| {
+            let children = state.children.iter_ordered();
+            children
+                .map(|(order, child)| (order, child.clone_ref(py)))
+                .collect()
+        })
+    }
+
+    /// A future that ends when there is no child; None if there is none. One may wait at a time.
+    fn _when_empty<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some((event_loop, _)) = self.place(py) else {
+            return Ok(None);
+        };
+        if self.with(py, |state| state.children.is_empty()) {
+            return Ok(None);
+        }
+        let future = future::new(&event_loop)?;
+        let kept = future.clone().unbind();
+        let old = self.with(py, |state| state.emptied.replace(kept));
+        drop(old);
+        Ok(Some(future))
+    }
+
+    /// Waits no more for the children that are left.
+    fn _abandon(&self, py: Python<'_>) {
+        let children = self.with(py, |state| state.children.take_all());
+        drop(children);
     }
 
     fn _child_ended(slf: &Bound<'_, Self>, key: u32, task: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -525,6 +594,7 @@ impl Nursery {
                 visit.call(child)?;
             }
             visit.call(&state.scope)?;
+            visit.call(&state.failure_scope)?;
             if let Some(place) = &state.place {
                 visit.call(&place.event_loop)?;
                 visit.call(&place.parent)?;
@@ -535,6 +605,7 @@ impl Nursery {
             for (_, heir, _) in &state.moved {
                 visit.call(heir)?;
             }
+            visit.call(&state.emptied)?;
             visit.call(&state.completed)
         });
         shown.unwrap_or(Ok(()))
@@ -543,8 +614,10 @@ impl Nursery {
     fn __clear__(&self) {
         crate::raw::attached(|py| {
             self.finish(py);
-            let moved = self.with(py, |state| std::mem::take(&mut state.moved));
-            drop(moved);
+            let held = self.with(py, |state| {
+                (std::mem::take(&mut state.moved), state.failure_scope.take())
+            });
+            drop(held);
         });
     }
 }

@@ -13,7 +13,7 @@ use pyo3::{PyResult, Python, ffi};
 
 /// What C passes to a METH_FASTCALL | METH_KEYWORDS function.
 #[derive(Clone, Copy)]
-struct Call {
+pub(super) struct Call {
     arguments: Arguments,
     /// How many of them by position.
     count: usize,
@@ -21,7 +21,11 @@ struct Call {
 }
 
 impl Call {
-    const fn new(arguments: Arguments, count: ffi::Py_ssize_t, keywords: Object) -> Self {
+    pub(super) const fn new(
+        arguments: Arguments,
+        count: ffi::Py_ssize_t,
+        keywords: Object,
+    ) -> Self {
         Self {
             arguments,
             count: count as usize,
@@ -156,14 +160,34 @@ unsafe fn create<'py>(event_loop: &Bound<'py, Loop>, call: Call) -> PyResult<Bou
                 return by_class(&class, event_loop, call);
             }
         }
+        let begin = if eager { Begin::Eagerly } else { Begin::Soon };
+        task::new(event_loop, &making(py, call, begin)?)
+    }
+}
+
+/// What a call of a `create_task` asks for.
+///
+/// # Errors
+///
+/// TypeError for wrong arguments.
+///
+/// # Safety
+///
+/// The call is as C passes it; the result lives as long as it.
+#[inline]
+pub(super) unsafe fn making<'a, 'py>(
+    py: Python<'py>,
+    call: Call,
+    begin: Begin,
+) -> PyResult<Making<'a, 'py>> {
+    // SAFETY: the caller's promise.
+    unsafe {
         let mut making = Making::of(coroutine(py, call)?);
-        if eager {
-            making.begin = Begin::Eagerly;
-        }
+        making.begin = begin;
         if !call.keywords.is_null() {
             read_keywords(py, &mut making, call)?;
         }
-        task::new(event_loop, &making)
+        Ok(making)
     }
 }
 

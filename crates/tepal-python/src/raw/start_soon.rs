@@ -1,6 +1,6 @@
 //! `nursery.start_soon(async_fn, *args, name=None, context=None)`.
 
-use super::create_task::make;
+use super::create_task::{Call, make, making};
 use super::loop_methods::{Arguments, add_methods, fast};
 use super::task::{Begin, Making, is_coroutine};
 use super::{Object, call, enter_hot};
@@ -51,6 +51,28 @@ unsafe extern "C" fn start_soon(
                 }
             }
             let task = make(&event_loop, &making)?;
+            Nursery::adopt(nursery, &event_loop, &task, held)?;
+            Ok(task.into_ptr())
+        }
+    })
+}
+
+/// `nursery.create_task(coro, *, name=None, context=None)`, for a supervisor.
+unsafe extern "C" fn create_task(
+    slf: Object,
+    arguments: Arguments,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
+    enter_hot(|py| {
+        // SAFETY: C's calling convention; the method belongs to `Nursery`.
+        unsafe {
+            let nursery = Bound::ref_from_ptr(py, &slf).cast_unchecked::<Nursery>();
+            let call = Call::new(arguments, count, keywords);
+            let (event_loop, begin) = Nursery::admit(nursery)?;
+            let held = begin == nursery::Begin::Held;
+            let begin = if held { Begin::Later } else { Begin::Soon };
+            let task = make(&event_loop, &making(py, call, begin)?)?;
             Nursery::adopt(nursery, &event_loop, &task, held)?;
             Ok(task.into_ptr())
         }
@@ -131,7 +153,13 @@ fn close(coro: &Bound<'_, PyAny>) -> PyResult<()> {
         .map(drop)
 }
 
-static mut METHODS: [ffi::PyMethodDef; 1] = [fast(
+static mut METHODS: [ffi::PyMethodDef; 2] = [
+    fast(
+        c"_create_task",
+        create_task,
+        c"_create_task($self, coro, *, name=None, context=None)\n--\n\nRun a coroutine in a task of the nursery.",
+    ),
+    fast(
     c"start_soon",
     start_soon,
     c"start_soon($self, async_fn, /, *args, name=None, context=None)\n--\n\n\
@@ -141,7 +169,8 @@ static mut METHODS: [ffi::PyMethodDef; 1] = [fast(
       Returns:\n    The task: its result is there when it has ended. Its failure is the nursery's, too.\n\n\
       Raises:\n    RuntimeError: The nursery is not open.\n    TypeError: That is no async function.\n\n\
       Not a checkpoint.",
-)];
+),
+];
 
 /// Puts the method into `Nursery`.
 ///

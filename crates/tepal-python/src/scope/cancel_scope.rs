@@ -260,10 +260,13 @@ impl CancelScope {
             let outside = effective && state.scopes.is_cancelled_from_outside(active.key);
             let left = member
                 .and_then(|member| state.scopes.exit(member, active.key).ok())
-                .map(|outer| outer.map(|outer| state.scopes.is_effectively_cancelled(outer)));
+                .map(|(outer, changes)| {
+                    let around = outer.map(|outer| state.scopes.is_effectively_cancelled(outer));
+                    (around, changes)
+                });
             (left, effective, outside)
         });
-        let Some(around) = left else {
+        let Some((around, changes)) = left else {
             return Err(Self::exit_badly(slf, &event_loop, active.key, &host, here));
         };
         let outer = this.with(py, |state| state.outer.take());
@@ -278,6 +281,9 @@ impl CancelScope {
             seat.leave();
         }
         drop(own);
+        if !changes.is_empty() {
+            tell(&event_loop, changes)?;
+        }
         match exception {
             Some(exception) if effective && !outside => {
                 Self::catch(slf, &host, active.requests, exception)
