@@ -196,6 +196,42 @@ def test_a_task_made_on_the_way_out_is_cancelled_too() -> None:
     assert ended == ["first", "second"]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_task_that_ends_the_program_on_the_way_out(error: type[BaseException]) -> None:
+    ended = []
+
+    async def raises() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            raise error
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(0.001)
+            ended.append("work")
+
+    async def main() -> AsyncIterator[int]:
+        async def numbers() -> AsyncIterator[int]:
+            try:
+                yield 1
+            finally:
+                ended.append("generator")
+
+        iterator = numbers()
+        await anext(iterator)
+        asyncio.create_task(work())
+        asyncio.create_task(raises())
+        await asyncio.sleep(0)
+        return iterator
+
+    with pytest.raises(error):
+        tepal.run(main)
+    assert ended == ["work", "generator"]
+
+
 def test_a_generator_that_does_not_end_is_given_up() -> None:
     told: Told = []
 

@@ -72,13 +72,17 @@ class WayOut:
         self._grace = grace
         self._on_exit = on_exit
         self._end = 0.0
-        self._interrupt: KeyboardInterrupt | None = None
+        self._interrupt: KeyboardInterrupt | SystemExit | None = None
+        # Those of this way's own tasks that were broken off: they do nothing more.
+        self._broken_off: set[asyncio.Task[Any]] = set()
+        self._cancelled: set[asyncio.Task[Any]] = set()
 
     def go(self) -> None:
         """Take it.
 
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed meanwhile; the way was taken to its end all the same.
+            SystemExit: So with a task that raised it.
         """
         for server in list(getattr(self._loop, "_servers", ())):
             server.close()
@@ -94,41 +98,47 @@ class WayOut:
             raise self._interrupt
 
     def _try(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self._loop.create_task(step())
         try:
-            self._loop.run_until_complete(step())
-        except KeyboardInterrupt as interrupt:
-            self._interrupt = interrupt
-            self._grace = 0.0
-            self._end = time.monotonic()
+            self._loop.run_until_complete(task)
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            # From Ctrl-C, or from a task that is being ended.
+            self._interrupt = self._interrupt or interrupt
+            if isinstance(interrupt, KeyboardInterrupt):
+                self._grace = 0.0
+                self._end = time.monotonic()
+            if not task.done():
+                self._broken_off.add(task)
+                task.cancel()
+                self._try(step)
 
     def _left(self) -> float:
         return max(0.0, self._end - time.monotonic())
 
     def _tasks(self) -> set[asyncio.Task[Any]]:
-        return asyncio.all_tasks(self._loop) - {asyncio.current_task(self._loop)}
+        return asyncio.all_tasks(self._loop) - {asyncio.current_task(self._loop)} - self._broken_off
 
     async def _wait_for_all(self) -> None:
         while tasks := self._tasks() - set(_daemonic):
             await asyncio.wait(tasks)
 
     async def _cancel_all(self) -> None:
-        cancelled: set[asyncio.Task[Any]] = set()
-        while fresh := self._tasks() - cancelled:
-            for task in fresh:
+        # Once each, also when this begins anew: who is cancelled again is broken off in its clean-up.
+        while tasks := self._tasks():
+            for task in tasks - self._cancelled:
                 task.cancel()
-            cancelled |= fresh
-            _, pending = await asyncio.wait(cancelled, timeout=max(self._left(), _LEAST))
+            self._cancelled |= tasks
+            _, pending = await asyncio.wait(tasks, timeout=max(self._left(), _LEAST))
             if pending:
                 break
-        for task in cancelled:
-            if task.done() and not task.cancelled() and task.exception() is not None:
-                self._loop.call_exception_handler(
-                    {
-                        "message": "unhandled exception during tepal.run() shutdown",
-                        "exception": task.exception(),
-                        "task": task,
-                    }
-                )
+        for task in self._cancelled:
+            if not task.done() or task.cancelled():
+                continue
+            error = task.exception()
+            # (What ends the program has come to us as it is.)
+            if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+                message = "unhandled exception during tepal.run() shutdown"
+                self._loop.call_exception_handler({"message": message, "exception": error, "task": task})
 
     async def _close_generators(self) -> None:
         await self._bounded(self._loop.shutdown_asyncgens(), "asynchronous generators were not closed")
@@ -162,7 +172,7 @@ class WayOut:
         return f"within {self._grace:g} seconds" if self._interrupt is None else "before Ctrl-C"
 
     def _abandon_tasks(self) -> None:
-        for task in asyncio.all_tasks(self._loop):
+        for task in asyncio.all_tasks(self._loop) - self._broken_off:
             self._report(f"task {task.get_name()} was cancelled and did not stop {self._within}: {_where(task)}", task)
             task._log_destroy_pending = False  # type: ignore[attr-defined]
 
