@@ -81,6 +81,10 @@ from ._tepal import move_on_after as move_on_after
 from ._tepal import move_on_at as move_on_at
 from ._tepal import open_channel as open_channel
 from ._tepal import timeout_at as timeout_at
+from ._together import Results as Results
+from ._together import amap as amap
+from ._together import join as join
+from ._together import race as race
 from ._waiting import as_completed as as_completed
 from ._waiting import gather as gather
 from ._waiting import run_coroutine_threadsafe as run_coroutine_threadsafe
@@ -124,6 +128,7 @@ __all__ = [
     "QueueShutDown",
     "QueueStatistics",
     "ReceiveChannel",
+    "Results",
     "Runner",
     "Semaphore",
     "SemaphoreStatistics",
@@ -143,6 +148,7 @@ __all__ = [
     "TimerHandle",
     "WouldBlock",
     "accelerated",
+    "amap",
     "as_completed",
     "current_effective_deadline",
     "current_scope",
@@ -151,6 +157,7 @@ __all__ = [
     "fail_at",
     "gather",
     "install",
+    "join",
     "move_on_after",
     "move_on_at",
     "new_event_loop",
@@ -160,6 +167,7 @@ __all__ = [
     "open_signal_receiver",
     "open_supervisor",
     "open_unix_connection",
+    "race",
     "run",
     "run_coroutine_threadsafe",
     "shield",
@@ -200,6 +208,7 @@ for _public in (
     PriorityQueue,
     Queue,
     QueueStatistics,
+    Results,
     Runner,
     Semaphore,
     SemaphoreStatistics,
@@ -215,15 +224,18 @@ for _public in (
     TaskStatus,
     WouldBlock,
     accelerated,
+    amap,
     as_completed,
     daemon,
     install,
+    join,
     new_event_loop,
     open_connection,
     open_nursery,
     open_signal_receiver,
     open_supervisor,
     open_unix_connection,
+    race,
     run,
     start_server,
     start_unix_server,

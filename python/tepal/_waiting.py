@@ -11,6 +11,7 @@ import asyncio
 import inspect
 from asyncio import run_coroutine_threadsafe as run_coroutine_threadsafe
 from asyncio import to_thread as to_thread
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -70,16 +71,22 @@ class _Completions(Generic[_T]):
     Those that have ended lie in a queue in their order; None stands there for each that the end of the time cut off.
     """
 
-    def __init__(self, awaitables: Iterable[Awaitable[_T]], timeout: float | None) -> None:
+    def __init__(self, awaitables: Iterable[Awaitable[_T]], timeout: float | None, limit: int | None) -> None:
         self._ended: Queue[asyncio.Future[_T] | None] = Queue()
-        event_loop = asyncio.get_running_loop()
-        self._pending = {asyncio.ensure_future(awaitable, loop=event_loop) for awaitable in set(awaitables)}
-        self._left = len(self._pending)
-        for future in self._pending:
-            future.add_done_callback(self._handle_done)
+        self._loop = asyncio.get_running_loop()
+        self._waiting = deque(set(awaitables) if limit is None else dict.fromkeys(awaitables))
+        self._left = len(self._waiting)
+        self._pending: set[asyncio.Future[_T]] = set()
+        for _ in range(self._left if limit is None else min(limit, self._left)):
+            self._begin_next()
         self._timer = None
         if self._pending and timeout is not None:
-            self._timer = event_loop.call_later(timeout, self._handle_timeout)
+            self._timer = self._loop.call_later(timeout, self._handle_timeout)
+
+    def _begin_next(self) -> None:
+        future = asyncio.ensure_future(self._waiting.popleft(), loop=self._loop)
+        self._pending.add(future)
+        future.add_done_callback(self._handle_done)
 
     def __iter__(self) -> Iterator[Coroutine[Any, Any, _T]]:
         return self
@@ -117,6 +124,8 @@ class _Completions(Generic[_T]):
             return  # the time was over first
         self._pending.discard(future)
         self._ended.put_nowait(future)
+        if self._waiting:
+            self._begin_next()
         if not self._pending and self._timer is not None:
             self._timer.cancel()
 
@@ -125,9 +134,16 @@ class _Completions(Generic[_T]):
             future.remove_done_callback(self._handle_done)
             self._ended.put_nowait(None)
         self._pending.clear()
+        for awaitable in self._waiting:
+            self._ended.put_nowait(None)
+            if asyncio.iscoroutine(awaitable):
+                awaitable.close()
+        self._waiting.clear()
 
 
-def as_completed(fs: Iterable[Awaitable[_T]], *, timeout: float | None = None) -> _Completions[_T]:
+def as_completed(
+    fs: Iterable[Awaitable[_T]], *, timeout: float | None = None, limit: int | None = None
+) -> _Completions[_T]:
     """Run awaitables concurrently and get them in the order in which they end, as `asyncio.as_completed`.
 
     ``async for future in as_completed(fs)`` gives futures that have ended: those that were given, and tasks for whatever else was.
@@ -136,12 +152,14 @@ def as_completed(fs: Iterable[Awaitable[_T]], *, timeout: float | None = None) -
     Args:
         fs: Coroutines, futures and other awaitables.
         timeout: Seconds at most for all of them together; None waits for ever.
+        limit: How many coroutines run at a time, those that were named first first; None: all at once, as asyncio does.
 
     Returns:
         An iterator of either kind, on every Python.
 
     Raises:
         TypeError: What was given is an awaitable itself.
+        ValueError: The limit is less than 1.
         RuntimeError: No loop of tepal's runs in this thread.
         TimeoutError: The time is over; raised by the iteration or by the coroutine.
 
@@ -149,4 +167,6 @@ def as_completed(fs: Iterable[Awaitable[_T]], *, timeout: float | None = None) -
     """
     if inspect.isawaitable(fs):
         raise TypeError(f"expects an iterable of awaitables, not {type(fs).__name__}")
-    return _Completions(fs, timeout)
+    if limit is not None and limit < 1:
+        raise ValueError("limit must be at least 1")
+    return _Completions(fs, timeout, limit)
