@@ -21,6 +21,8 @@ from ._install import install as install
 from ._interrupts import SignalReceiver as SignalReceiver
 from ._interrupts import open_signal_receiver as open_signal_receiver
 from ._interrupts import wait_for_interrupt as wait_for_interrupt
+from ._limiter import CapacityLimiter as CapacityLimiter
+from ._limiter import CapacityLimiterStatistics as CapacityLimiterStatistics
 from ._loop import EventLoop as EventLoop
 from ._loop import new_event_loop as new_event_loop
 from ._nursery import Nursery as Nursery
@@ -81,16 +83,22 @@ from ._tepal import move_on_after as move_on_after
 from ._tepal import move_on_at as move_on_at
 from ._tepal import open_channel as open_channel
 from ._tepal import timeout_at as timeout_at
+from ._threads import Portal as Portal
+from ._threads import open_portal as open_portal
+from ._threads import to_thread as to_thread
 from ._together import Results as Results
 from ._together import amap as amap
 from ._together import join as join
 from ._together import race as race
+from ._universal import UniversalEvent as UniversalEvent
+from ._universal import UniversalLock as UniversalLock
+from ._universal import UniversalQueue as UniversalQueue
+from ._universal import UniversalStatistics as UniversalStatistics
 from ._waiting import as_completed as as_completed
 from ._waiting import gather as gather
 from ._waiting import run_coroutine_threadsafe as run_coroutine_threadsafe
 from ._waiting import sleep as sleep
 from ._waiting import timeout as timeout
-from ._waiting import to_thread as to_thread
 from ._waiting import wait as wait
 from ._waiting import wait_for as wait_for
 from ._way_out import daemon as daemon
@@ -105,6 +113,8 @@ __all__ = [
     "BrokenResourceError",
     "CancelScope",
     "Cancelled",
+    "CapacityLimiter",
+    "CapacityLimiterStatistics",
     "ChannelStatistics",
     "Child",
     "ClosedResourceError",
@@ -121,6 +131,7 @@ __all__ = [
     "LockStatistics",
     "Nursery",
     "NurseryStatistics",
+    "Portal",
     "PriorityQueue",
     "Queue",
     "QueueEmpty",
@@ -146,6 +157,10 @@ __all__ = [
     "TaskStatus",
     "Timeout",
     "TimerHandle",
+    "UniversalEvent",
+    "UniversalLock",
+    "UniversalQueue",
+    "UniversalStatistics",
     "WouldBlock",
     "accelerated",
     "amap",
@@ -164,6 +179,7 @@ __all__ = [
     "open_channel",
     "open_connection",
     "open_nursery",
+    "open_portal",
     "open_signal_receiver",
     "open_supervisor",
     "open_unix_connection",
@@ -191,6 +207,8 @@ for _public in (
     BroadcastStatistics,
     BrokenResourceError,
     Cancelled,
+    CapacityLimiter,
+    CapacityLimiterStatistics,
     ChannelStatistics,
     Child,
     ClosedResourceError,
@@ -205,6 +223,7 @@ for _public in (
     LockStatistics,
     Nursery,
     NurseryStatistics,
+    Portal,
     PriorityQueue,
     Queue,
     QueueStatistics,
@@ -222,6 +241,10 @@ for _public in (
     TaskGroup,
     TaskGroupStatistics,
     TaskStatus,
+    UniversalEvent,
+    UniversalLock,
+    UniversalQueue,
+    UniversalStatistics,
     WouldBlock,
     accelerated,
     amap,
@@ -232,6 +255,7 @@ for _public in (
     new_event_loop,
     open_connection,
     open_nursery,
+    open_portal,
     open_signal_receiver,
     open_supervisor,
     open_unix_connection,

@@ -1,8 +1,8 @@
 """asyncio's functions for tasks and waiting: those that have a native half, and those that asyncio's own serve as they are.
 
 `sleep`, `timeout` and `timeout_at` are native and want a loop of tepal's; `gather`, `wait` and `shield` are native on one, and
-asyncio's own on others. `wait_for` is asyncio's of Python 3.12 on every Python, `as_completed` that of 3.13. `to_thread` and
-`run_coroutine_threadsafe` are asyncio's: what they make they make by the loop.
+asyncio's own on others. `wait_for` is asyncio's of Python 3.12 on every Python, `as_completed` that of 3.13.
+`run_coroutine_threadsafe` is asyncio's: what it makes it makes by the loop.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from asyncio import run_coroutine_threadsafe as run_coroutine_threadsafe
-from asyncio import to_thread as to_thread
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Iterator
 from typing import Any, Generic, TypeVar

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, TypeVar
 
 from ._executor import end_threads
+from ._threads import abandon_threads
 from ._workers import WorkerPool
 
 OnExit = Literal["cancel", "wait"]
@@ -94,6 +95,8 @@ class WayOut:
         self._try(self._end_threads)
         self._try(self._close_hard)
         self._abandon_tasks()
+        for name in abandon_threads(self._loop):
+            self._report(f"thread {name} of to_thread.run() did not end {self._within}")
         if self._interrupt is not None:
             raise self._interrupt
 

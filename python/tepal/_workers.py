@@ -94,6 +94,14 @@ class WorkerPool(ThreadPoolExecutor):
             _queues.pop(thread, None)
         return [thread.name for thread in self._threads if thread.is_alive()]
 
+    def give_up(self, thread: threading.Thread) -> None:
+        """Do not wait for one of the threads at the end of the process."""
+        _queues.pop(thread, None)
+
+    def take_back(self, thread: threading.Thread) -> None:
+        """Wait for it after all: it has come back for more."""
+        _queues[thread] = self._queue
+
     def _add_thread(self) -> None:
         name = f"{self._name}_{len(self._threads)}"
         # Not bound to the pool: one that nobody keeps can go, and then tells its threads.

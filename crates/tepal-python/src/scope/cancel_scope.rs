@@ -769,6 +769,16 @@ impl CancelScope {
         })
     }
 
+    /// Whether what is in it is cancelled, by it or by a scope around it.
+    fn _is_effectively_cancelled(&self, py: Python<'_>) -> bool {
+        match self.place(py) {
+            Some((event_loop, key)) => event_loop
+                .get()
+                .with(py, |state| state.scopes.is_effectively_cancelled(key)),
+            None => self.is_cancelled(py),
+        }
+    }
+
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let (py, this) = (slf.py(), slf.get());
         let now = match this.place(py) {
