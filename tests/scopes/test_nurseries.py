@@ -214,6 +214,19 @@ def test_a_request_and_errors_together() -> None:
     tepal.run(main())
 
 
+def test_an_error_that_the_block_awaits_arrives_once() -> None:
+    async def main() -> None:
+        async def fails() -> None:
+            raise KeyError
+
+        with pytest.raises(ExceptionGroup) as caught:
+            async with tepal.open_nursery() as nursery:
+                await nursery.start_soon(fails)
+        assert [type(error) for error in caught.value.exceptions] == [KeyError]
+
+    tepal.run(main)
+
+
 def test_an_error_in_an_async_generator_that_is_closed_is_not_lost() -> None:
     # What happened to anyio's and asyncio's users: the error of a task in a generator's group vanished in `aclose`.
     async def main() -> None:

@@ -329,17 +329,21 @@ impl Nursery {
         }
     }
 
+    /// Keeps an error, once: who awaits a task in the block raises what the task did.
     fn keep_error(&self, exception: &Bound<'_, PyAny>) {
         let error = exception.clone().unbind();
         let is_base = is_base_error(exception);
         let left = self.with(exception.py(), |state| {
+            let mut known = state.base_error.iter().chain(&state.errors);
+            if known.any(|known| known.is(exception)) {
+                return Some(error);
+            }
             if is_base && state.base_error.is_none() {
                 state.base_error = Some(error);
-                None
             } else {
                 state.errors.push(error);
-                None::<Py<PyAny>>
             }
+            None
         });
         drop(left);
     }
