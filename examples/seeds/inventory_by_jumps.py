@@ -127,13 +127,13 @@ class Machine:
 
 async def main(inventory: str, prices: str, priced: str, unpriced: str) -> None:
     """Price an inventory."""
-    a, b = (StringIO(Path(path).read_text()) for path in (inventory, prices))
+    a, b = [StringIO(await tepal.to_thread.run(Path(path).read_text)) for path in (inventory, prices)]
     c, d = StringIO(), StringIO()
     machine = Machine(a, b, c, d)
     machine.jump(machine.operation_0)
     await machine.stopped
-    Path(priced).write_text(c.getvalue())
-    Path(unpriced).write_text(d.getvalue())
+    await tepal.to_thread.run(Path(priced).write_text, c.getvalue())
+    await tepal.to_thread.run(Path(unpriced).write_text, d.getvalue())
 
 
 if __name__ == "__main__":

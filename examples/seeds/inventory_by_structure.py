@@ -20,7 +20,7 @@ ItemSink = tepal.SendChannel[list[str]]
 
 async def read(path: str, items: ItemSink) -> None:
     """Send the items of a file, until nobody wants more."""
-    lines = Path(path).read_text().splitlines()
+    lines = (await tepal.to_thread.run(Path(path).read_text)).splitlines()
     with items, contextlib.suppress(tepal.BrokenResourceError):
         for line in lines:
             await items.send(line.split())
@@ -29,7 +29,7 @@ async def read(path: str, items: ItemSink) -> None:
 async def write(path: str, items: Items) -> None:
     """Write what comes into a file."""
     lines = [" ".join(fields) + "\n" async for fields in items]
-    Path(path).write_text("".join(lines))
+    await tepal.to_thread.run(Path(path).write_text, "".join(lines))
 
 
 async def price(stock: Items, prices: Items, priced: ItemSink, unpriced: ItemSink) -> None:
