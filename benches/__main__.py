@@ -8,13 +8,13 @@ from pathlib import Path
 
 from benches import goals, load, loops, machine, record, report
 from benches.families import all_families
-from benches.loops import ACCELERATED, FLOOR, LAYERS, NAMES, Found
+from benches.loops import ACCELERATED, FLOOR, LAYERS, NAMES, TRIO, Found
 from benches.model import MeasureError, Plan, Results
 from benches.processes import raise_priority
 from benches.run import run, select
 from benches.verdict import lines
 
-COLUMNS = (*NAMES, ACCELERATED, *LAYERS, FLOOR)
+COLUMNS = (*NAMES, ACCELERATED, TRIO, *LAYERS, FLOOR)
 
 
 def main() -> int:

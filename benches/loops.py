@@ -30,6 +30,8 @@ ACCELERATED = "tepal-accelerated"
 #: No loops either: transports laid over a loop that is there, by the loop under them. They stand in rows of what they replace.
 LAYERS = {"aiofastnet": CONTROL, "aiofastnet-uv": "uvloop"}
 _LAYER = "aiofastnet"
+#: No loop of asyncio's: what structured concurrency is compared with.
+TRIO = "trio"
 _process = contextlib.ExitStack()
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -62,6 +64,8 @@ def find(name: str) -> Found:
         "import asyncio, sys; from benches import loops; "
         "l = loops.factory(sys.argv[1])(); l.run_until_complete(asyncio.sleep(0)); l.close()"
     )
+    if name == TRIO:
+        program = "import trio; trio.run(trio.sleep, 0)"
     try:
         done = subprocess.run(
             [sys.executable, "-c", program, name],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benches.families.datagrams import datagram_families
 from benches.families.files import file_families
 from benches.families.idle import Idle
-from benches.families.micro import micro_families, system_families
+from benches.families.micro import micro_families, structured_families, system_families
 from benches.families.network import network_families
 from benches.families.programs import Programs
 from benches.families.pyperformance import Pyperformance
@@ -26,6 +26,7 @@ def all_families() -> list[Family]:
         *system_families(),
         Pyperformance(),
         *micro_families(),
+        *structured_families(),
         Idle(),
         Startup(),
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator
 
-from benches.loops import ACCELERATED, LAYERS
-from benches.micro import MICRO, names, pipes, spawning
+from benches.loops import ACCELERATED, LAYERS, TRIO
+from benches.micro import MICRO, names, pipes, spawning, structured
 from benches.micro._case import Cases
 from benches.model import Case, Metrics, Plan, Row
 from benches.processes import TEST_CORE, python
@@ -60,6 +60,11 @@ class MicroSession:
 def micro_families() -> list[Micro]:
     """The loop's own operations."""
     return [Micro(MICRO, extras=[ACCELERATED])]
+
+
+def structured_families() -> list[Micro]:
+    """Scopes, nurseries, supervisors and channels, beside what there is elsewhere."""
+    return [Micro(structured, extras=[TRIO])]
 
 
 def system_families() -> list[Micro]:

@@ -11,6 +11,7 @@ from benches.micro.names import names
 from benches.micro.pipes import pipes
 from benches.micro.primitives import primitives
 from benches.micro.spawning import spawning
+from benches.micro.structured import structured
 from benches.micro.tasks import tasks
 from benches.micro.threads import threads
 from benches.micro.timers import timers
@@ -21,6 +22,6 @@ for _cases in (callbacks, timers, tasks, primitives, threads):
     MICRO.update(_cases)
 
 #: All that ``python -m benches.micro`` knows.
-CASES = {**MICRO, **spawning, **pipes, **names}
+CASES = {**MICRO, **structured, **spawning, **pipes, **names}
 
-__all__ = ["CASES", "MICRO", "names", "pipes", "spawning"]
+__all__ = ["CASES", "MICRO", "names", "pipes", "spawning", "structured"]
