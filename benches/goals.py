@@ -174,14 +174,22 @@ GOALS = (
     ),
     Goal("streams echo, tepal's own: no row lost", ("echo/streams/*", "tls/streams/*"), _than_best(1.0), ACCELERATED),
     Goal("readline, tepal's own: at most 0.6 × the best rival", ("echo/lines/*",), _than_best(0.6), ACCELERATED),
-    Goal("nursery, spawn and join: at least 4 × as fast as the best TaskGroup", ("structured/spawn_join",), _than_best(1 / 4)),
+    Goal(
+        "nursery, spawn and join: at least 4 × as fast as the best TaskGroup",
+        ("structured/spawn_join",),
+        _than_best(1 / 4),
+    ),
     Goal("nursery, spawn and join: at least 20 × as fast as Trio's", ("structured/spawn_join",), _than(TRIO, 1 / 20)),
     Goal(
         "supervisor.create_task: within 20 % of a nursery",
         ("structured/supervisor",),
         _than_row("structured/supervisor", "structured/spawn_join", 1.2),
     ),
-    Goal("anyio's task groups: at least 1.4 × as fast as on uvloop", ("structured/anyio_task_group",), _than("uvloop", 1 / 1.4)),
+    Goal(
+        "anyio's task groups: at least 1.4 × as fast as on uvloop",
+        ("structured/anyio_task_group",),
+        _than("uvloop", 1 / 1.4),
+    ),
     Goal("move_on_after: at most 0.05 × anyio's on the best rival", ("structured/move_on_after",), _than_best(0.05)),
     Goal(
         "sleep(0) in a scope: at most 5 % more",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from . import _tepal
 from ._sync import Event
@@ -64,15 +64,26 @@ class Child:
 class Children:
     """All children of a supervisor."""
 
-    def __init__(
-        self, supervisor: Supervisor, strategy: Strategy, max_restarts: int, within: float, backoff: Backoff
-    ) -> None:
+    @staticmethod
+    def checked(
+        strategy: Strategy, max_restarts: int, within: float, backoff: Backoff
+    ) -> Callable[[], _tepal.Restarts]:
+        """Check the options, and return what makes the book of restarts.
+
+        Raises:
+            ValueError: An option is none.
+        """
+        if strategy not in get_args(Strategy):
+            raise ValueError(f"strategy must be one of {', '.join(get_args(Strategy))}, not {strategy!r}")
         if max_restarts < 0:
             raise ValueError(f"max_restarts must not be negative, and is {max_restarts!r}")
         if not within >= 0:
             raise ValueError(f"within must be a non-negative number of seconds, not {within!r}")
+        return lambda: _tepal.Restarts(strategy, max_restarts, within, backoff.first, backoff.factor, backoff.most)
+
+    def __init__(self, supervisor: Supervisor, restarts: Callable[[], _tepal.Restarts]) -> None:
         self.supervisor = supervisor
-        self._restarts = _tepal.Restarts(strategy, max_restarts, within, backoff.first, backoff.factor, backoff.most)
+        self._restarts = restarts()
         self._children: list[Child] = []
         self._ends: Any = None
         self._ended = False

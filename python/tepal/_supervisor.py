@@ -91,7 +91,9 @@ class Supervisor(_Mirror):
         self._policy = policy
         self._shutdown = shutdown
         self._nursery = Nursery()
-        self._children = Children(self, strategy, max_restarts, within, backoff or Backoff())
+        # (The book of restarts is made for the first child: most supervisors have none.)
+        self._restarts = Children.checked(strategy, max_restarts, within, backoff or Backoff())
+        self._children: Children | None = None
         self._owned: dict[Any, _Owned] = {}
         self._sweep_at = 64
         # Tasks of its own, which end when it tells them.
@@ -147,7 +149,7 @@ class Supervisor(_Mirror):
             return self._nursery._when_empty()
         if tasks := [task for _, task in self._nursery._ordered() if task not in self._hosts]:
             return wait(tasks)
-        return self._children.settled()
+        return self._children.settled() if self._children is not None else None
 
     # ----------------------------------------------------------------------------------------------- the loop
 
@@ -290,6 +292,8 @@ class Supervisor(_Mirror):
         """
         self._check_open()
         limit = self._shutdown if shutdown is None else shutdown
+        if self._children is None:
+            self._children = Children(self, self._restarts)
         return self._children.add(async_fn, args, restart, limit, name)
 
     def create_supervisor(self, **options: Any) -> AbstractAsyncContextManager[Supervisor]:
@@ -379,7 +383,8 @@ class Supervisor(_Mirror):
         if not self._owned and not self._nursery.child_tasks:
             return
         with shield():
-            self._children.end()
+            if self._children is not None:
+                self._children.end()
             stopped: set[asyncio.Task[Any]] = set()
             while True:
                 key, owned = next(reversed(self._owned.items()), (None, None))

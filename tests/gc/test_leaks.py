@@ -120,7 +120,66 @@ async def futures() -> None:
     dropped.close()
 
 
-SCENES = [tasks, cancelled, together, groups, timeouts, primitives, readers, futures]
+async def scopes() -> None:
+    with tepal.move_on_after(0) as scope:
+        await tepal.sleep(3600)
+    assert scope.cancelled_caught
+    with tepal.fail_after(10), tepal.shield():
+        await nap()
+    with tepal.CancelScope() as scope:
+        scope.cancel("why")
+        for _ in range(3):
+            with contextlib.suppress(tepal.Cancelled):
+                await nap()
+
+
+async def nurseries() -> None:
+    async with tepal.open_nursery(limit=1) as nursery:
+        for _ in range(3):
+            nursery.start_soon(nap, object())
+    with contextlib.suppress(ExceptionGroup):
+        async with tepal.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            await tepal.sleep(3600)
+
+    async def starts(*, task_status: Any) -> None:
+        task_status.started()
+        await tepal.sleep(3600)
+
+    async with tepal.open_nursery() as nursery:
+        await nursery.start(starts)
+        nursery.cancel_scope.cancel()
+    await tepal.race(nap, lambda: tepal.sleep(3600))
+
+
+async def channels() -> None:
+    sender, receiver = tepal.open_channel(0)
+    async with tepal.open_nursery() as nursery:
+        nursery.start_soon(sender.send, object())
+        await receiver.receive()
+        waiting = nursery.start_soon(receiver.receive)
+        await tepal.sleep(0)
+        waiting.cancel()
+    sender.close()
+    receiver.close()
+
+
+async def supervisors() -> None:
+    with contextlib.suppress(ExceptionGroup):
+        async with tepal.open_supervisor() as sup:
+            sup.create_task(nap())
+            sup.call_later(3600, nap)
+            sup.create_future()
+            await sup.enter(contextlib.nullcontext())
+            sup.call_soon(ValueError().__reduce__)
+            sup.create_task(fail())
+            await tepal.sleep(3600)
+
+
+SCENES = [
+    *(tasks, cancelled, together, groups, timeouts, primitives, readers, futures),
+    *(scopes, nurseries, channels, supervisors),
+]
 
 
 def memory() -> int:

@@ -831,12 +831,33 @@ impl CancelScope {
 }
 
 impl CancelScope {
+    /// A task has ended, in these scopes and those around them: nobody will exit the ones that it has entered.
+    pub(crate) fn abandon_all(innermost: &Bound<'_, Self>, host: &Bound<'_, PyAny>) {
+        let py = innermost.py();
+        let mut next = Some(innermost.clone().unbind());
+        while let Some(scope) = next {
+            let this = scope.get();
+            let is_hosts = this.with(py, |state| match &state.stage {
+                Stage::Active(active) => active.host.is(host),
+                Stage::Fresh | Stage::Over => false,
+            });
+            if !is_hosts {
+                return;
+            }
+            this.abandon(py);
+            next = this.with(py, |state| state.outer.take());
+        }
+    }
+
     /// Nobody will exit it: its task is gone.
     fn abandon(&self, py: Python<'_>) {
         let stage = self.with(py, |state| std::mem::replace(&mut state.stage, Stage::Over));
         let Stage::Active(active) = &stage else {
             return;
         };
+        if let Some(timer) = active.timer {
+            active.event_loop.get().cancel_timer(py, timer);
+        }
         active.event_loop.get().with(py, |state| {
             if state.scopes.contains(active.key) {
                 let _nobody = state.scopes.close(active.key);

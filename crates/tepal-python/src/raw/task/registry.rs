@@ -12,6 +12,7 @@ use super::{Kept, TaskRef, published};
 use crate::event_loop::Loop;
 use crate::raw::Object;
 use crate::raw::future::FutureRef;
+use crate::scope::CancelScope;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::{PyResult, Python};
@@ -56,9 +57,9 @@ pub(super) fn keep(task: TaskRef<'_, '_>) -> PyResult<()> {
 #[inline]
 pub(super) fn forget(task: TaskRef<'_, '_>) -> PyResult<()> {
     let py = task.py();
-    let (kept, member) = task.with(|state| {
+    let (kept, member, scope) = task.with(|state| {
         let kept = std::mem::replace(&mut state.kept, Kept::Nowhere);
-        (kept, state.scoped.member.take())
+        (kept, state.scoped.member.take(), state.scoped.scope.take())
     });
     match kept {
         Kept::Nowhere => return Ok(()),
@@ -68,6 +69,9 @@ pub(super) fn forget(task: TaskRef<'_, '_>) -> PyResult<()> {
             let event_loop = unsafe { event_loop.cast_unchecked::<Loop>() };
             let held = event_loop.get().release(py, key, member);
             drop(held.map(|held| held.into_bound(py)));
+            if let Some(scope) = scope {
+                CancelScope::abandon_all(scope.bind(py), task.object());
+            }
             if !cfg!(Py_3_14) {
                 return Ok(());
             }
