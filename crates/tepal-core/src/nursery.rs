@@ -1,4 +1,4 @@
-//! Joining children: what a nursery does when one begins, one ends, or its block does.
+//! Joining children: what a nursery does when one begins, one ends, or its block does. A task group and a supervisor are built on it, too.
 //!
 //! The ritual: [`Nursery::admit`] asks whether a child may begin, [`Nursery::add`] takes it in, [`Nursery::handle_end`] is told of every
 //! end, [`Nursery::handle_block_end`] of the block's, and [`Nursery::close_if_joined`] says whether everything has been joined. Whoever
@@ -258,6 +258,18 @@ impl<C> Nursery<C> {
     /// The child that was expected has come, or will not come.
     pub fn expect_no_more(&mut self) {
         self.expected -= 1;
+    }
+
+    /// Whether the block has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.stage != Stage::Fresh
+    }
+
+    /// Whether the block has ended.
+    #[must_use]
+    pub fn has_block_ended(&self) -> bool {
+        matches!(self.stage, Stage::Joining | Stage::Closed)
     }
 
     /// Whether only the block runs: it has no children.

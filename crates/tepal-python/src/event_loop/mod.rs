@@ -24,7 +24,7 @@ use crate::raw::Object;
 use crate::raw::create_task::is_eager_factory;
 use crate::scope::{CancelScope, Strangers};
 use crate::stream::StreamJob;
-use crate::sync::Observer;
+use crate::sync::{Observer, TaskGroup};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -60,6 +60,8 @@ pub(crate) enum Job {
     Look(Py<PyAny>),
     /// A future has ended that an observer looks after; it lies in its inbox.
     Told(Py<Observer>),
+    /// A task of a group has ended; the group knows which.
+    Member(Py<TaskGroup>),
     /// Something for a stream transport to do.
     Stream(Py<PyAny>, StreamJob),
     /// The next thing that a pipe transport has to do; the pipe knows what (so that a job stays two words).
@@ -74,6 +76,9 @@ pub(crate) enum Job {
     /// A datagram transport's `connection_lost`.
     DatagramsLost(Py<PyAny>),
 }
+
+/// A queue is as long as a program is busy.
+const _: () = assert!(size_of::<Job>() == 16);
 
 /// A transport that holds bytes for the end of the running job.
 pub(crate) enum Dirty {
@@ -671,6 +676,7 @@ impl Loop {
                     | Job::DatagramsReady(object)
                     | Job::DatagramsLost(object) => visit.call(object)?,
                     Job::Told(observer) => visit.call(observer)?,
+                    Job::Member(group) => visit.call(group)?,
                     Job::EndScope(scope) => visit.call(scope)?,
                     Job::Accept(_) => {}
                 }

@@ -310,7 +310,20 @@ impl<'a, 'py> Driver<'a, 'py> {
             Job::EndScope(scope) => scope::end(&scope.into_bound(self.py)),
             Job::Deliver(task) => task::deliver(&task.into_bound(self.py)),
             Job::Look(task) => scope::look_at_stranger(self.event_loop, &task.into_bound(self.py)),
-            Job::Told(observer) => self.run_observer(&observer.into_bound(self.py)),
+            Job::Told(observer) => {
+                let observer = observer.into_bound(self.py);
+                match sync::Observer::run(&observer) {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.native_failure(observer.as_any(), error),
+                }
+            }
+            Job::Member(group) => {
+                let group = group.into_bound(self.py);
+                match sync::TaskGroup::run(&group) {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.native_failure(group.as_any(), error),
+                }
+            }
             Job::Stream(object, job) => stream::run_job(self, object, job),
             Job::Pipe(object) => pipe::run_job(self, object),
             Job::Accept(token) => self.event_loop.get().accept(self, token),
@@ -322,26 +335,14 @@ impl<'a, 'py> Driver<'a, 'py> {
         }
     }
 
-    #[inline]
-    fn run_observer(&mut self, observer: &Bound<'py, sync::Observer>) -> PyResult<()> {
-        match sync::Observer::run(observer) {
-            Ok(()) => Ok(()),
-            Err(error) => self.observer_failure(observer, error),
-        }
-    }
-
     /// Lets out what ends the loop, and tells the rest, as of a callback.
     #[cold]
-    fn observer_failure(
-        &mut self,
-        observer: &Bound<'py, sync::Observer>,
-        error: PyErr,
-    ) -> PyResult<()> {
+    fn native_failure(&mut self, whose: &Bound<'py, PyAny>, error: PyErr) -> PyResult<()> {
         self.entered.leave(self.py)?;
         if errors::ends_the_loop(self.py, &error) {
             return Err(error);
         }
-        let message = format!("Exception in callback {}", observer.repr()?);
+        let message = format!("Exception in callback of {}", whose.repr()?);
         errors::report(self.event_loop, &message, &error, &[])
     }
 

@@ -1,4 +1,4 @@
-//! What stands for `gather()`, `wait()`, `shield()` and a task group among the callbacks of the futures they look after.
+//! What stands for `gather()`, `wait()` and `shield()` among the callbacks of the futures they look after.
 //!
 //! A future of ours that ends puts itself into the observer's inbox and the observer into the ready queue, where asyncio would put a
 //! handle for a Python function: the order of events is the same, and nothing is called. To futures of any other kind, on other loops
@@ -7,7 +7,6 @@
 use super::any_future;
 use super::gather::Gather;
 use super::shield::Shield;
-use super::task_group::TaskGroup;
 use super::wait::Wait;
 use crate::owned::Owned;
 use crate::raw::future::{Callback, FutureRef};
@@ -21,7 +20,6 @@ pub(crate) enum Purpose {
     Gather(Gather),
     Wait(Wait),
     Shield(Shield),
-    Group(Py<TaskGroup>),
     /// It has ended: what is still told is of no interest.
     Over,
 }
@@ -146,18 +144,11 @@ impl Observer {
     fn tell<'py>(slf: &Bound<'py, Self>, future: &Bound<'py, PyAny>) -> PyResult<()> {
         let py = slf.py();
         slf.get().note_end(future)?;
-        let group = slf.get().with(py, |purpose| match purpose {
-            Purpose::Group(group) => Some(group.clone_ref(py)),
-            _ => None,
-        });
-        if let Some(group) = group {
-            return TaskGroup::handle_done(group.bind(py), future);
-        }
         let kind = slf.get().with(py, |purpose| match purpose {
             Purpose::Gather(_) => Some(Gather::handle_done as fn(&Bound<'py, Self>, &_) -> _),
             Purpose::Wait(_) => Some(Wait::handle_done as _),
             Purpose::Shield(_) => Some(Shield::handle_done as _),
-            Purpose::Group(_) | Purpose::Over => None,
+            Purpose::Over => None,
         });
         match kind {
             Some(handle_done) => handle_done(slf, future),
@@ -178,7 +169,6 @@ impl Observer {
             Purpose::Gather(_) => "gather",
             Purpose::Wait(_) => "wait",
             Purpose::Shield(_) => "shield",
-            Purpose::Group(_) => "TaskGroup",
             Purpose::Over => "nobody",
         });
         format!("<tepal observer for {name}>")
@@ -189,7 +179,6 @@ impl Observer {
             Purpose::Gather(gather) => gather.show(&visit),
             Purpose::Wait(wait) => wait.show(&visit),
             Purpose::Shield(shield) => shield.show(&visit),
-            Purpose::Group(group) => visit.call(&*group),
             Purpose::Over => Ok(()),
         });
         shown.unwrap_or(Ok(()))?;

@@ -2,15 +2,15 @@
 
 use super::Routine;
 use super::any_future::{self, End};
-use super::observer::{Observer, Purpose};
 use super::waiters::{show, wake, woken};
 use crate::event_loop::{self, Loop};
 use crate::names;
 use crate::owned::Owned;
 use crate::raw::coroutine::{self, Resume};
+use crate::raw::future::{Callback, FutureRef};
 use crate::raw::iterator::{Resumed, Step};
 use crate::raw::raised::Raised;
-use crate::raw::task;
+use crate::raw::task::{self, note_end_of_wait, note_wait};
 use crate::raw::{Object, future};
 use pyo3::exceptions::{
     PyBaseExceptionGroup, PyGeneratorExit, PyKeyboardInterrupt, PyRuntimeError, PySystemExit,
@@ -18,25 +18,25 @@ use pyo3::exceptions::{
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySet, PyTuple};
+use std::collections::VecDeque;
 use std::ffi::c_int;
+use tepal_core::nursery::{ChildKey, Nursery as Children};
 
 struct State {
-    entered: bool,
-    exiting: bool,
+    /// The tasks that have not ended, and the stages of the block. (What an end means is asyncio's here, not the nursery's.)
+    children: Children<Py<PyAny>>,
+    /// Those that have ended and have not been looked at, one for each of the group's jobs in the ready queue.
+    ended: VecDeque<ChildKey>,
     aborting: bool,
     cancel_on_enter: bool,
     /// The parent was cancelled for the group's sake; that is taken back at the end.
     parent_cancel_requested: bool,
     event_loop: Option<Py<Loop>>,
     parent: Option<Py<PyAny>>,
-    /// Those that have not ended, from the first on.
-    tasks: Option<Py<PySet>>,
     errors: Vec<Py<PyAny>>,
     base_error: Option<Py<PyAny>>,
     /// What the way out waits for, while it does.
     completed: Option<Py<PyAny>>,
-    /// Told by the tasks; from the first task to the end.
-    observer: Option<Py<Observer>>,
 }
 
 /// The native half of `tepal.TaskGroup`.
@@ -50,56 +50,25 @@ impl TaskGroup {
         self.state.with(py, act)
     }
 
-    fn parent<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+    /// The task whose block it is.
+    pub(crate) fn parent<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         let parent = self.with(py, |state| {
             state.parent.as_ref().map(|task| task.clone_ref(py))
         });
         parent.map(|parent| parent.into_bound(py))
     }
 
-    fn tasks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PySet>> {
-        let tasks = self.with(py, |state| {
-            state.tasks.as_ref().map(|tasks| tasks.clone_ref(py))
-        });
-        if let Some(tasks) = tasks {
-            return Ok(tasks.into_bound(py));
-        }
-        let tasks = PySet::empty(py)?;
-        let kept = tasks.clone().unbind();
-        let old = self.with(py, |state| state.tasks.replace(kept));
-        drop(old);
-        Ok(tasks)
-    }
-
     fn is_empty(&self, py: Python<'_>) -> bool {
-        self.with(py, |state| {
-            let tasks = state.tasks.as_ref();
-            tasks.is_none_or(|tasks| tasks.bind(py).is_empty())
-        })
+        self.with(py, |state| state.children.is_empty())
     }
 
     fn is_aborting(&self, py: Python<'_>) -> bool {
         self.with(py, |state| state.aborting)
     }
 
-    fn observer<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Observer>> {
-        let (py, this) = (slf.py(), slf.get());
-        let known = this.with(py, |state| {
-            state.observer.as_ref().map(|one| one.clone_ref(py))
-        });
-        if let Some(known) = known {
-            return Ok(known.into_bound(py));
-        }
-        let observer = Observer::new(py, Purpose::Group(slf.clone().unbind()))?;
-        let kept = observer.clone().unbind();
-        let old = this.with(py, |state| state.observer.replace(kept));
-        drop(old);
-        Ok(observer)
-    }
-
     fn enter(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        if this.with(py, |state| state.entered) {
+        if this.with(py, |state| state.children.has_begun()) {
             let message = format!("TaskGroup {} has already been entered", slf.repr()?);
             return Err(PyRuntimeError::new_err(message));
         }
@@ -109,7 +78,7 @@ impl TaskGroup {
             return Err(PyRuntimeError::new_err(message));
         };
         let cancel = this.with(py, |state| {
-            state.entered = true;
+            let _first: bool = state.children.open();
             // There were none: it is entered once.
             state.event_loop = Some(running.unbind());
             state.parent = Some(parent.unbind());
@@ -124,11 +93,11 @@ impl TaskGroup {
     /// Cancels all tasks that have not ended.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, |state| state.aborting = true);
-        // A list: what a cancellation runs may add to the set or take from it.
-        let tasks: Vec<Bound<'_, PyAny>> = self.tasks(py)?.iter().collect();
-        for task in tasks {
-            if !any_future::is_done(&task)? {
-                task::cancel_awaited(&task, None)?;
+        // A list: what a cancellation runs may add to them or take from them.
+        for task in self.tasks(py) {
+            let task = task.bind(py);
+            if !any_future::is_done(task)? {
+                task::cancel_awaited(task, None)?;
             }
         }
         Ok(())
@@ -150,26 +119,49 @@ impl TaskGroup {
         drop(left);
     }
 
-    /// A task of the group has ended.
+    /// A task of the group has ended; a job is about to be scheduled for it.
+    #[inline]
+    pub(crate) fn note(&self, py: Python<'_>, key: ChildKey) {
+        self.with(py, |state| state.ended.push_back(key));
+    }
+
+    /// Does the group's job: looks at the next task that has ended.
     ///
     /// # Errors
     ///
     /// What a foreign task raises when it is asked.
-    pub(super) fn handle_done<'py>(
-        slf: &Bound<'py, Self>,
-        task: &Bound<'py, PyAny>,
-    ) -> PyResult<()> {
+    #[inline]
+    pub(crate) fn run(slf: &Bound<'_, Self>) -> PyResult<()> {
+        match slf.get().with(slf.py(), |state| state.ended.pop_front()) {
+            Some(key) => Self::handle_end(slf, key),
+            None => Ok(()),
+        }
+    }
+
+    /// A task of the group has ended, a turn ago.
+    ///
+    /// # Errors
+    ///
+    /// What a foreign task raises when it is asked.
+    fn handle_end(slf: &Bound<'_, Self>, key: ChildKey) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        let tasks = this.tasks(py)?;
-        tasks.discard(task)?;
-        if tasks.is_empty() {
-            let completed = this.with(py, |state| {
-                let completed = state.completed.as_ref();
-                completed.map(|completed| completed.clone_ref(py))
-            });
-            if let Some(completed) = completed {
-                let _woken: bool = wake(py, &completed, true)?;
-            }
+        let (ended, completed) = this.with(py, |state| {
+            let ended = state.children.handle_end(key, false);
+            let waits = state.completed.as_ref();
+            let waits = waits.filter(|_| state.children.is_empty());
+            (ended, waits.map(|completed| completed.clone_ref(py)))
+        });
+        let Some(ended) = ended else {
+            return Ok(());
+        };
+        let task = &ended.child.into_bound(py);
+        if cfg!(Py_3_14)
+            && let Some(parent) = this.parent(py)
+        {
+            note_end_of_wait(task, &parent)?;
+        }
+        if let Some(completed) = completed {
+            let _woken: bool = wake(py, &completed, true)?;
         }
         let End::Raised(exception) = any_future::end(task)? else {
             return Ok(());
@@ -232,18 +224,18 @@ impl TaskGroup {
     #[inline]
     pub(crate) fn admit(slf: &Bound<'_, Self>, coro: &Bound<'_, PyAny>) -> PyResult<Py<Loop>> {
         let (py, this) = (slf.py(), slf.get());
-        let (event_loop, exiting, aborting) = this.with(py, |state| {
+        let (event_loop, finished, aborting) = this.with(py, |state| {
             let event_loop = state.event_loop.as_ref();
             (
                 event_loop.map(|held| held.clone_ref(py)),
-                state.exiting,
+                state.children.is_joined(),
                 state.aborting,
             )
         });
         let Some(event_loop) = event_loop else {
             return Err(Self::refuse(slf, coro, "has not been entered"));
         };
-        if exiting && this.is_empty(py) {
+        if finished {
             return Err(Self::refuse(slf, coro, "is finished"));
         }
         if aborting {
@@ -260,13 +252,54 @@ impl TaskGroup {
     #[inline]
     pub(crate) fn adopt<'py>(slf: &Bound<'py, Self>, task: &Bound<'py, PyAny>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        this.tasks(py)?.add(task)?;
-        Observer::watch(&Self::observer(slf)?, task)?;
+        let child = task.clone().unbind();
+        let (key, _) = this.with(py, |state| state.children.add(child));
+        Self::watch(slf, task, key)?;
         if this.is_aborting(py) && !any_future::is_done(task)? {
             // It began eagerly, and ended the group before it belonged to it.
             task::cancel_awaited(task, None)?;
         }
         Ok(())
+    }
+
+    #[inline]
+    fn watch<'py>(slf: &Bound<'py, Self>, task: &Bound<'py, PyAny>, key: ChildKey) -> PyResult<()> {
+        let py = slf.py();
+        if cfg!(Py_3_14)
+            && let Some(parent) = slf.get().parent(py)
+        {
+            note_wait(task, &parent)?;
+        }
+        if let Some(future) = FutureRef::exact(task) {
+            return future.add(Callback::Member(slf.clone().unbind(), key));
+        }
+        task.call_method1(
+            pyo3::intern!(py, "add_done_callback"),
+            (Self::callback(slf, key)?,),
+        )
+        .map(drop)
+    }
+
+    /// What tells the group of a task's end where a function is needed.
+    ///
+    /// # Errors
+    ///
+    /// MemoryError.
+    pub(crate) fn callback<'py>(
+        slf: &Bound<'py, Self>,
+        key: ChildKey,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let tells = slf.as_any().getattr(pyo3::intern!(py, "_task_ended"))?;
+        py.import("functools")?
+            .call_method1("partial", (tells, key.get()))
+    }
+
+    fn tasks(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.with(py, |state| {
+            let children = state.children.iter();
+            children.map(|(_, task)| task.clone_ref(py)).collect()
+        })
     }
 
     #[cold]
@@ -286,18 +319,11 @@ impl TaskGroup {
 
     /// The end of it: lets go of everything that could be part of a cycle.
     fn finish(&self, py: Python<'_>) {
-        let (parent, errors, base_error, observer) = self.with(py, |state| {
-            (
-                state.parent.take(),
-                std::mem::take(&mut state.errors),
-                state.base_error.take(),
-                state.observer.take(),
-            )
+        let held = self.with(py, |state| {
+            let errors = std::mem::take(&mut state.errors);
+            (state.parent.take(), errors, state.base_error.take())
         });
-        if let Some(observer) = &observer {
-            observer.get().end(py);
-        }
-        drop((parent, errors, base_error, observer));
+        drop(held);
     }
 }
 
@@ -314,18 +340,16 @@ impl TaskGroup {
     fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> Self {
         Self {
             state: Owned::new(State {
-                entered: false,
-                exiting: false,
+                children: Children::new(usize::MAX),
+                ended: VecDeque::new(),
                 aborting: false,
                 cancel_on_enter: false,
                 parent_cancel_requested: false,
                 event_loop: None,
                 parent: None,
-                tasks: None,
                 errors: Vec::new(),
                 base_error: None,
                 completed: None,
-                observer: None,
             }),
         }
     }
@@ -359,13 +383,15 @@ impl TaskGroup {
     /// Before the block it takes effect at its beginning, after it not at all. Not a checkpoint.
     fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        let (entered, exiting, aborting) =
-            this.with(py, |state| (state.entered, state.exiting, state.aborting));
+        let (entered, finished, aborting) = this.with(py, |state| {
+            let children = &state.children;
+            (children.has_begun(), children.is_joined(), state.aborting)
+        });
         if !entered {
             this.with(py, |state| state.cancel_on_enter = true);
             return Ok(());
         }
-        if (exiting && this.is_empty(py)) || aborting {
+        if finished || aborting {
             return Ok(());
         }
         this.abort(py)?;
@@ -381,12 +407,12 @@ impl TaskGroup {
 
     #[getter(_entered)]
     fn entered_attribute(&self, py: Python<'_>) -> bool {
-        self.with(py, |state| state.entered)
+        self.with(py, |state| state.children.has_begun())
     }
 
     #[getter(_exiting)]
     fn exiting_attribute(&self, py: Python<'_>) -> bool {
-        self.with(py, |state| state.exiting)
+        self.with(py, |state| state.children.has_block_ended())
     }
 
     #[getter(_aborting)]
@@ -413,7 +439,11 @@ impl TaskGroup {
 
     #[getter(_tasks)]
     fn tasks_attribute<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PySet>> {
-        self.tasks(py)
+        PySet::new(py, self.tasks(py))
+    }
+
+    fn _task_ended(slf: &Bound<'_, Self>, key: u32, _task: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::handle_end(slf, ChildKey::from(key))
     }
 
     /// The errors so far (a snapshot).
@@ -432,14 +462,15 @@ impl TaskGroup {
         let shown = self.state.try_with(|state| {
             visit.call(&state.event_loop)?;
             visit.call(&state.parent)?;
-            visit.call(&state.tasks)?;
+            for (_, task) in state.children.iter() {
+                visit.call(task)?;
+            }
             state
                 .errors
                 .iter()
                 .try_for_each(|error| visit.call(error))?;
             visit.call(&state.base_error)?;
-            visit.call(&state.completed)?;
-            visit.call(&state.observer)
+            visit.call(&state.completed)
         });
         shown.unwrap_or(Ok(()))
     }
@@ -450,7 +481,7 @@ impl TaskGroup {
             let (event_loop, tasks, completed) = self.with(py, |state| {
                 (
                     state.event_loop.take(),
-                    state.tasks.take(),
+                    state.children.take_all(),
                     state.completed.take(),
                 )
             });
@@ -541,7 +572,7 @@ impl Exit {
     }
 
     fn begin(&mut self, this: &TaskGroup, py: Python<'_>) -> PyResult<()> {
-        this.with(py, |state| state.exiting = true);
+        this.with(py, |state| state.children.handle_block_end());
         let Some(exception) = self.exception.as_ref() else {
             return Ok(());
         };

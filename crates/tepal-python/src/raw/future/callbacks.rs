@@ -5,7 +5,7 @@ use crate::nursery::Nursery;
 use crate::raw::context;
 use crate::raw::handle::{self, Purpose};
 use crate::raw::task;
-use crate::sync::Observer;
+use crate::sync::{Observer, TaskGroup};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyResult, Python};
@@ -22,6 +22,8 @@ pub(crate) enum Callback {
     Wake(Py<PyAny>),
     /// One that looks after several futures.
     Tell(Py<Observer>),
+    /// The task group that the task belongs to, under this key.
+    Member(Py<TaskGroup>, ChildKey),
     /// The nursery whose child the task is, under this key: told at once, not in a coming turn.
     Child(Py<Nursery>, ChildKey),
 }
@@ -35,6 +37,7 @@ impl Callback {
             },
             Self::Wake(task) => Self::Wake(task.clone_ref(py)),
             Self::Tell(observer) => Self::Tell(observer.clone_ref(py)),
+            Self::Member(group, key) => Self::Member(group.clone_ref(py), *key),
             Self::Child(nursery, key) => Self::Child(nursery.clone_ref(py), *key),
         }
     }
@@ -59,6 +62,10 @@ impl Callback {
             Self::Tell(observer) => {
                 let context = context::given_or_current(py, None)?;
                 Ok((observer.into_bound(py).into_any(), context))
+            }
+            Self::Member(group, key) => {
+                let context = context::given_or_current(py, None)?;
+                Ok((TaskGroup::callback(group.bind(py), key)?, context))
             }
             Self::Child(nursery, key) => {
                 let context = context::given_or_current(py, None)?;
@@ -96,7 +103,10 @@ impl Callbacks {
     pub(crate) fn remove_observer(&mut self, observer: &Bound<'_, Observer>) -> Vec<Callback> {
         let is_it = |callback: &mut Callback| match callback {
             Callback::Tell(told) => told.is(observer),
-            Callback::Call { .. } | Callback::Wake(_) | Callback::Child(..) => false,
+            Callback::Call { .. }
+            | Callback::Wake(_)
+            | Callback::Member(..)
+            | Callback::Child(..) => false,
         };
         let first = self.first.take_if(is_it);
         first
@@ -121,6 +131,7 @@ impl Callbacks {
                 Callback::Call { function, context } => (function, Some(context)),
                 Callback::Wake(task) => (task, None),
                 Callback::Tell(observer) => (observer.as_any(), None),
+                Callback::Member(group, _) => (group.as_any(), None),
                 Callback::Child(nursery, _) => (nursery.as_any(), None),
             };
             std::iter::once(one).chain(other)
@@ -190,6 +201,10 @@ fn schedule(
         Callback::Tell(observer) => {
             observer.get().note(py, future);
             Job::Told(observer)
+        }
+        Callback::Member(group, key) => {
+            group.get().note(py, key);
+            Job::Member(group)
         }
         Callback::Child(nursery, key) => {
             return Nursery::handle_end(nursery.bind(py), key, future);

@@ -382,6 +382,7 @@ unsafe extern "C" fn get_awaited_by<K: Kind>(object: Object, _closure: *mut c_vo
                 .filter_map(|callback| match callback {
                     super::Callback::Wake(task) => Some(task.clone_ref(py)),
                     super::Callback::Tell(observer) => observer.get().parent(py),
+                    super::Callback::Member(group, _) => group.get().parent(py).map(Bound::unbind),
                     super::Callback::Child(nursery, _) => nursery.get().parent(py),
                     super::Callback::Call { .. } => None,
                 });

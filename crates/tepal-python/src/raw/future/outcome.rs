@@ -495,6 +495,7 @@ fn address(callback: &Callback) -> (usize, usize) {
         }
         Callback::Wake(task) => (task.as_ptr() as usize, 0),
         Callback::Tell(observer) => (observer.as_ptr() as usize, 0),
+        Callback::Member(group, key) => (group.as_ptr() as usize, key.get() as usize),
         Callback::Child(nursery, key) => (nursery.as_ptr() as usize, key.get() as usize),
     }
 }
