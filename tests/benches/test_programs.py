@@ -15,7 +15,7 @@ import pytest
 from benches import certificates, loops
 from benches.families import all_families
 from benches.families.files import SIZE, sparse_file
-from benches.loops import ACCELERATED, FLOOR, LAYERS
+from benches.loops import ACCELERATED, FLOOR, LAYERS, TRIO
 from benches.micro import CASES, pipes
 from benches.micro.__main__ import run
 from benches.model import MeasureError
@@ -120,7 +120,7 @@ def test_what_comes_out_of_a_pipe_is_counted(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_stands_beside_the_loops_has_a_name() -> None:
     for family in all_families():
-        assert set(family.extras) <= {ACCELERATED, FLOOR, *LAYERS}
+        assert set(family.extras) <= {ACCELERATED, FLOOR, TRIO, *LAYERS}
 
 
 def test_a_layer_that_is_missing_is_named_with_its_reason() -> None:
