@@ -384,7 +384,8 @@ async def stubborn():
         try:
             await asyncio.sleep(100)
         except asyncio.CancelledError:
-            print("resists")
+            # (Later: Ctrl-C is to come while it waits, not while it prints.)
+            asyncio.get_running_loop().call_later(0.1, print, "resists")
 async def main():
     asyncio.create_task(stubborn(), name="stubborn")
     await asyncio.sleep(0)

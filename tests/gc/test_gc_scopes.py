@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -99,18 +100,26 @@ async def channel_where_somebody_waited(owner: Owner) -> list[Any]:
     return [sender, receiver]
 
 
+class Keeps(asyncio.Protocol):
+    """Keeps the owner, and fails.
+
+    No function's class: a free-threaded 3.13 that has seen a thread never lets go of a class, and so of what its methods refer to.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self.kept = owner
+
+    def data_received(self, data: bytes) -> None:
+        raise KeyError(self)
+
+
 async def supervisor_that_has_ended(owner: Owner) -> list[Any]:
-    class Protocol(asyncio.Protocol):
-        kept = owner
-
-        def data_received(self, data: bytes) -> None:
-            raise KeyError(self)
-
+    make = functools.partial(Keeps, owner)
     with contextlib.suppress(ExceptionGroup):
         async with tepal.open_supervisor() as sup:
             owner.kept = sup
-            server = await sup.create_server(Protocol, "127.0.0.1", 0)
-            transport, protocol = await sup.create_connection(Protocol, *server.sockets[0].getsockname())
+            server = await sup.create_server(make, "127.0.0.1", 0)
+            transport, protocol = await sup.create_connection(make, *server.sockets[0].getsockname())
             sup.call_later(1000, owner.wait)
             sup.create_task(owner.wait())
             sup.child(owner.wait)
