@@ -34,6 +34,11 @@ def test_python_blocks_run(python: Run, tmp_path: Path, source: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_every_public_name_has_an_example_that_runs() -> None:
+    sources = "\n".join(block.values[0] for block in BLOCKS)  # type: ignore[misc]
+    assert [name for name in tepal.__all__ if not re.search(rf"\b{name}\b", sources)] == []
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
