@@ -20,7 +20,7 @@ T = TypeVar("T")
 class UniversalStatistics(NamedTuple):
     """How a universal primitive stands."""
 
-    waiting: int
+    waiters: int
     """Threads and tasks that wait."""
     size: int
     """Items in a queue; 1 for a lock that is held or an event that is set."""

@@ -78,7 +78,7 @@ def test_at_once_or_in_time_or_not() -> None:
         with pytest.raises(tepal.QueueFull):
             put()
     assert queue.get_nowait() == 1
-    assert queue.statistics() == tepal.UniversalStatistics(waiting=0, size=0)
+    assert queue.statistics() == tepal.UniversalStatistics(waiters=0, size=0)
 
 
 def test_who_is_cancelled_gives_back() -> None:
@@ -160,7 +160,7 @@ def test_an_event_wakes_both_kinds() -> None:
         async with tepal.open_nursery() as nursery:
             nursery.start_soon(wait)
             nursery.start_soon(wait)
-            while event.statistics().waiting < 3:
+            while event.statistics().waiters < 3:
                 await tepal.sleep(0.001)
             in_thread(event.set).join()
         await until(thread)
