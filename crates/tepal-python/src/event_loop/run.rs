@@ -10,7 +10,7 @@ use crate::raw::future::{FutureRef, Status};
 use crate::raw::handle::{self, Outcome};
 use crate::raw::raised::Raised;
 use crate::raw::stop_iteration;
-use crate::raw::task::{self, Current};
+use crate::raw::task::{self, After, Current};
 use crate::scope;
 use crate::stream;
 use crate::sync;
@@ -197,13 +197,22 @@ impl<'a, 'py> Driver<'a, 'py> {
     fn run_task(&mut self, task: Py<PyAny>) -> Result<(), Raised> {
         let task = task.into_bound(self.py);
         match self.step_task(&task) {
-            Ok(()) => Ok(()),
+            Ok(After::Nothing) => Ok(()),
+            Ok(After::Again) => {
+                let this = self.event_loop.get();
+                if this.is_plain() {
+                    // The very reference that stood in the queue goes back into it.
+                    this.schedule(self.py, Job::Task(task.unbind()));
+                    return Ok(());
+                }
+                Ok(task::step_again(&task)?)
+            }
             Err(error) => Ok(self.task_failure(&task, error.into())?),
         }
     }
 
     #[inline]
-    fn step_task(&mut self, task: &Bound<'py, PyAny>) -> Result<(), Raised> {
+    fn step_task(&mut self, task: &Bound<'py, PyAny>) -> Result<After, Raised> {
         let context = task::context(task)?;
         // SAFETY: a task's context is one, and held here.
         unsafe { self.entered.enter(self.py, context.as_ptr())? };

@@ -25,7 +25,7 @@ pub(crate) use methods::register;
 pub(crate) use published::set_published_layout;
 pub(crate) use registry::{Current, current, note_end_of_wait, note_wait};
 pub(crate) use scoped::{Scoped, Seat, deliver};
-pub(crate) use step::run;
+pub(crate) use step::{After, run, step_again};
 pub(crate) use wakeup::wakeup;
 
 use super::free_list::FreeList;

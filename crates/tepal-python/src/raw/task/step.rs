@@ -14,6 +14,15 @@ use pyo3::types::PyDict;
 use pyo3::{PyResult, ffi};
 use std::ptr::null_mut;
 
+/// What a task does after a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It waits, or has ended, or is scheduled already.
+    Nothing,
+    /// It let others run, and is to be stepped in the next turn.
+    Again,
+}
+
 /// Runs a task that stands in the ready queue: its first step, or the one after what it waited for has ended. The caller has
 /// entered its context and told asyncio that it runs.
 ///
@@ -21,7 +30,7 @@ use std::ptr::null_mut;
 ///
 /// KeyboardInterrupt and SystemExit from the coroutine; InvalidStateError when the task is done already.
 #[inline]
-pub(crate) fn run(task: &Bound<'_, PyAny>) -> Result<(), Raised> {
+pub(crate) fn run(task: &Bound<'_, PyAny>) -> Result<After, Raised> {
     // SAFETY: only tasks of ours stand in the queue as such (`Job::Task`).
     let task = unsafe { TaskRef::of(task) };
     let py = task.py();
@@ -51,7 +60,7 @@ pub(super) fn wake(task: TaskRef<'_, '_>, future: &Bound<'_, PyAny>) -> PyResult
     let exception = brought(future)?;
     entered(task, |task| {
         drop(task.with(|state| state.waiter.take()));
-        Ok(step(task, exception)?)
+        again(task, step(task, exception)?)
     })
 }
 
@@ -61,7 +70,26 @@ pub(super) fn wake(task: TaskRef<'_, '_>, future: &Bound<'_, PyAny>) -> PyResult
 ///
 /// As [`wake`].
 pub(super) fn run_by_call(task: TaskRef<'_, '_>) -> PyResult<()> {
-    entered(task, |task| Ok(run(task.object())?))
+    entered(task, |task| again(task, run(task.object())?))
+}
+
+/// Schedules the step after one whose caller does not keep the task.
+fn again(task: TaskRef<'_, '_>, after: After) -> PyResult<()> {
+    match after {
+        After::Nothing => Ok(()),
+        After::Again => task.step_soon(None),
+    }
+}
+
+/// Has a task stepped in the next turn, by the loop's `call_soon` if that is not ours.
+///
+/// # Errors
+///
+/// What that raises.
+#[cold]
+pub(crate) fn step_again(task: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: only tasks of ours stand in the queue as such (`Job::Task`).
+    unsafe { TaskRef::of(task) }.step_soon(None)
 }
 
 fn entered<'a, 'py>(
@@ -82,7 +110,7 @@ pub(super) fn run_eagerly(task: TaskRef<'_, '_>) -> PyResult<()> {
     let event_loop = task.future.event_loop()?;
     let context = super::context(task.object())?;
     let before = registry::swap(&event_loop, Some(task.object()))?;
-    let outcome = crate::raw::context::inside(&context, || Ok(step(task, None)?));
+    let outcome = crate::raw::context::inside(&context, || again(task, step(task, None)?));
     let back = registry::swap(&event_loop, before.as_ref());
     if task.future.status() != Status::Pending {
         let coro = task.with(|state| state.coro.take());
@@ -115,7 +143,10 @@ enum Did<'py> {
 }
 
 /// Resumes the coroutine, which waits for nothing any more, and does what it asks for.
-fn step<'py>(task: TaskRef<'_, 'py>, exception: Option<Bound<'py, PyAny>>) -> Result<(), Raised> {
+fn step<'py>(
+    task: TaskRef<'_, 'py>,
+    exception: Option<Bound<'py, PyAny>>,
+) -> Result<After, Raised> {
     let py = task.py();
     if task.future.status() != Status::Pending {
         let shown =
@@ -151,9 +182,12 @@ fn step<'py>(task: TaskRef<'_, 'py>, exception: Option<Bound<'py, PyAny>>) -> Re
             } else {
                 task.future.set_result(value)?;
             }
-            Ok(())
+            Ok(After::Nothing)
         }
-        Did::Raised(error) => Ok(fail(task, error.into())?),
+        Did::Raised(error) => {
+            fail(task, error.into())?;
+            Ok(After::Nothing)
+        }
     }
 }
 
@@ -235,30 +269,36 @@ fn fail(task: TaskRef<'_, '_>, error: PyErr) -> PyResult<()> {
 
 /// The coroutine paused, and handed out what it waits for.
 #[inline]
-fn pause<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> Result<(), Raised> {
+fn pause<'py>(task: TaskRef<'_, 'py>, awaited: Bound<'py, PyAny>) -> Result<After, Raised> {
     if awaited.is_none() {
         // A bare yield: the next turn.
         if task.with(|state| state.scoped.cancelled && !state.scoped.deaf) {
-            return Ok(task.handle_yield()?);
+            task.handle_yield()?;
+            return Ok(After::Nothing);
         }
-        return Ok(task.step_soon(None)?);
+        return Ok(After::Again);
     }
     let Some(future) = FutureRef::exact(&awaited) else {
-        return Ok(pause_on_another(task, awaited)?);
+        pause_on_another(task, awaited)?;
+        return Ok(After::Nothing);
     };
     if future.object.is(task.object()) {
-        return Ok(object_to(task, &awaited, Objection::Itself)?);
+        object_to(task, &awaited, Objection::Itself)?;
+        return Ok(After::Nothing);
     }
     let event_loop = |state: &mut FutureState| state.event_loop.as_ref().map(Py::as_ptr);
     if future.with(event_loop) != task.future.with(event_loop) {
-        return Ok(object_to(task, &awaited, Objection::OtherLoop)?);
+        object_to(task, &awaited, Objection::OtherLoop)?;
+        return Ok(After::Nothing);
     }
     if !future.with(|state| std::mem::take(&mut state.blocking)) {
-        return Ok(object_to(task, &awaited, Objection::Yield)?);
+        object_to(task, &awaited, Objection::Yield)?;
+        return Ok(After::Nothing);
     }
     future.add(Callback::Wake(task.object().clone().unbind()))?;
     registry::note_wait(&awaited, task.object())?;
-    wait_for(task, awaited)
+    wait_for(task, awaited)?;
+    Ok(After::Nothing)
 }
 
 /// Notes what the task waits for, and passes on a cancellation that came meanwhile.
