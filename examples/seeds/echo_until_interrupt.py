@@ -5,13 +5,12 @@ python examples/seeds/echo_until_interrupt.py [port]
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import tepal
 
 
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def echo(reader: tepal.StreamReader, writer: tepal.StreamWriter) -> None:
     """Send back what comes, line by line."""
     async for line in reader:
         writer.write(line)
@@ -21,7 +20,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 async def main(port: int) -> None:
     """Serve until somebody interrupts; clients that are idle then have a second."""
-    server = await asyncio.start_server(echo, "127.0.0.1", port)
+    server = await tepal.start_server(echo, "127.0.0.1", port)
     print(f"Serving on port {server.sockets[0].getsockname()[1]}", flush=True)
     signum = await tepal.wait_for_interrupt()
     print(f"{signum.name}: closing", flush=True)

@@ -5,7 +5,7 @@ Step by step, the first three with the grace that was given for all of them toge
 1. Servers stop listening. With ``on_exit="wait"`` the tasks that are not daemonic are waited for, without limit: that is asked for.
 2. All tasks are cancelled, once, and waited for. Then asynchronous generators are closed.
 3. The default executor takes no more work, and its threads are waited for.
-4. What is still open is closed hard: transports are aborted, processes killed.
+4. What is still open is closed hard: transports are aborted, processes killed, those of `to_process` with them.
 
 Who has not stopped is named to the loop's exception handler, which logs it, and left behind: tasks are not run any more, threads no
 longer hold up the end of the process. Ctrl-C during this leaves no grace to the steps that are left.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import linecache
+import sys
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
@@ -97,6 +98,9 @@ class WayOut:
         self._abandon_tasks()
         for name in abandon_threads(self._loop):
             self._report(f"thread {name} of to_thread.run() did not end {self._within}")
+        # (Not imported for this: multiprocessing takes its time.)
+        if (workers := sys.modules.get("tepal._worker_processes")) is not None:
+            workers.end_idle()
         if self._interrupt is not None:
             raise self._interrupt
 

@@ -1,6 +1,7 @@
 """Processes for tasks: `to_process.run`.
 
-A worker is a process that is kept for further calls (multiprocessing's "spawn": nothing is inherited, and every platform has it).
+A worker is a process that is kept for further calls, until `run` ends (multiprocessing's "spawn": nothing is inherited, and every
+platform has it).
 A pipe to it carries a function and its arguments, and back what came of it. A thread of `to_thread.run` does the waiting, which
 also keeps large answers off the loop.
 """
@@ -150,6 +151,12 @@ async def run(
     if well:
         return outcome  # type: ignore[no-any-return]
     raise outcome
+
+
+def end_idle() -> None:
+    """End the workers that wait for a call: a program that ends leaves none behind."""
+    while _idle:
+        _idle.pop().kill()
 
 
 async def _worker() -> Worker:
