@@ -59,12 +59,6 @@ impl<J> ReadyQueue<J> {
         self.jobs.pop_front()
     }
 
-    /// How many jobs of this turn have not been handed out.
-    #[must_use]
-    pub fn left_in_turn(&self) -> usize {
-        self.in_turn
-    }
-
     /// All jobs, handed back; the queue is empty afterwards.
     #[must_use]
     pub fn take_all(&mut self) -> VecDeque<J> {

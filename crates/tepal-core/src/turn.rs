@@ -39,12 +39,7 @@ pub enum Wait {
 pub struct Turn<J> {
     ready: ReadyQueue<J>,
     timers: Timers<J>,
-    /// Jobs for the end of the next turn that follows on others.
-    behind: Vec<J>,
-    /// How many of the jobs of this turn came from there: its last ones.
-    behind_in_turn: usize,
-    /// A job that did not come from there has run since the last that did.
-    stirred: bool,
+    lookers: Lookers<J>,
     jobs_since_look: u32,
     last_look: f64,
     look_now: bool,
@@ -57,9 +52,7 @@ impl<J> Turn<J> {
         Self {
             ready: ReadyQueue::new(),
             timers: Timers::new(),
-            behind: Vec::new(),
-            behind_in_turn: 0,
-            stirred: false,
+            lookers: Lookers::new(),
             jobs_since_look: 0,
             last_look: f64::NEG_INFINITY,
             look_now: true,
@@ -70,12 +63,20 @@ impl<J> Turn<J> {
     #[inline]
     pub fn schedule(&mut self, job: J) {
         self.ready.push(job);
+        self.lookers.pushed = self.lookers.pushed.wrapping_add(1);
     }
 
-    /// Has a job run behind all others, and only when others have run since: what it looks at can only have changed then. It keeps no
-    /// loop from sleeping.
-    pub fn schedule_behind(&mut self, job: J) {
-        self.behind.push(job);
+    /// Schedules a job that only looks at what others have done, and then schedules itself again. It has its place in the queue like any
+    /// other; but when it would run alone, and nobody has run since it looked last, it stands aside until somebody is about to:
+    /// so it keeps no loop from sleeping.
+    pub fn schedule_looker(&mut self, job: J) {
+        let others = self.ready.len() > self.lookers.places.len();
+        if others || self.lookers.stirred {
+            self.lookers.places.push_back(self.lookers.pushed);
+            self.schedule(job);
+        } else {
+            self.lookers.aside.push(job);
+        }
     }
 
     /// Schedules a job for a time, in seconds on the loop's clock.
@@ -135,7 +136,7 @@ impl<J> Turn<J> {
     /// Whether no job would run if the turn began now.
     #[inline]
     fn is_idle(&self) -> bool {
-        self.ready.is_empty() && (self.behind.is_empty() || !self.stirred)
+        self.ready.is_empty() && self.lookers.rest(self.ready.is_empty())
     }
 
     /// The kernel was asked, and its events have been scheduled.
@@ -150,33 +151,27 @@ impl<J> Turn<J> {
     #[inline]
     pub fn handle_time(&mut self, now: f64) {
         while let Some(job) = self.timers.poll_due(now) {
-            self.ready.push(job);
+            self.schedule(job);
         }
     }
 
     /// Draws the boundary of this turn behind the jobs that are ready now.
     #[inline]
     pub fn begin(&mut self) {
-        self.behind_in_turn = 0;
-        if !self.behind.is_empty() && (self.stirred || !self.ready.is_empty()) {
-            self.fetch_those_behind();
+        if !self.lookers.rest(self.ready.is_empty()) {
+            self.lookers.fetch();
         }
         self.ready.begin_turn();
-    }
-
-    #[cold]
-    fn fetch_those_behind(&mut self) {
-        self.behind_in_turn = self.behind.len();
-        for job in self.behind.drain(..) {
-            self.ready.push(job);
-        }
     }
 
     /// The next job of this turn.
     #[inline]
     pub fn poll_job(&mut self) -> Option<J> {
+        if let Some(looker) = self.lookers.poll_first() {
+            return Some(looker);
+        }
         let job = self.ready.poll()?;
-        self.stirred = self.ready.left_in_turn() >= self.behind_in_turn;
+        self.lookers.handle_polled();
         self.jobs_since_look = self.jobs_since_look.wrapping_add(1);
         Some(job)
     }
@@ -191,18 +186,86 @@ impl<J> Turn<J> {
     #[must_use]
     pub fn take_all(&mut self) -> (VecDeque<J>, Vec<J>) {
         let mut ready = self.ready.take_all();
-        ready.extend(self.behind.drain(..));
+        ready.extend(self.lookers.take_all());
         (ready, self.timers.take_all())
     }
 
-    /// The ready jobs, in order, and those that stand behind them.
+    /// The ready jobs, in order, and the lookers that stand aside.
     pub fn iter_ready(&self) -> impl Iterator<Item = &J> {
-        self.ready.iter().chain(&self.behind)
+        self.ready.iter().chain(self.lookers.iter())
     }
 
     /// The scheduled jobs, in no particular order.
     pub fn iter_timers(&self) -> impl Iterator<Item = &J> {
         self.timers.iter()
+    }
+}
+
+/// Jobs that only look; see [`Turn::schedule_looker`].
+#[derive(Debug)]
+struct Lookers<J> {
+    /// Those that stand aside.
+    aside: Vec<J>,
+    /// Those that stood aside and run now, before all others of the turn: they have waited longest.
+    first: VecDeque<J>,
+    /// The places of those that stand in the ready queue, counted in jobs since the beginning.
+    places: VecDeque<u64>,
+    pushed: u64,
+    polled: u64,
+    /// Another job has run, or runs, since the last looker did. (At the beginning nobody has looked yet.)
+    stirred: bool,
+}
+
+impl<J> Lookers<J> {
+    const fn new() -> Self {
+        Self {
+            aside: Vec::new(),
+            first: VecDeque::new(),
+            places: VecDeque::new(),
+            pushed: 0,
+            polled: 0,
+            stirred: true,
+        }
+    }
+
+    /// Whether those that stand aside stay there, and no other runs first.
+    #[inline]
+    fn rest(&self, alone: bool) -> bool {
+        self.first.is_empty() && (self.aside.is_empty() || (alone && !self.stirred))
+    }
+
+    #[cold]
+    fn fetch(&mut self) {
+        self.first.extend(self.aside.drain(..));
+    }
+
+    #[inline]
+    fn poll_first(&mut self) -> Option<J> {
+        let looker = self.first.pop_front()?;
+        self.stirred = false;
+        Some(looker)
+    }
+
+    /// A job was taken out of the ready queue, and runs.
+    #[inline]
+    fn handle_polled(&mut self) {
+        let is_looker = self.places.front() == Some(&self.polled);
+        if is_looker {
+            self.places.pop_front();
+        }
+        self.polled = self.polled.wrapping_add(1);
+        self.stirred = !is_looker;
+    }
+
+    fn take_all(&mut self) -> impl Iterator<Item = J> {
+        self.places.clear();
+        self.polled = self.pushed;
+        let aside = std::mem::take(&mut self.aside);
+        std::mem::take(&mut self.first).into_iter().chain(aside)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &J> {
+        self.first.iter().chain(&self.aside)
     }
 }
 
@@ -257,15 +320,18 @@ mod tests {
         assert_eq!(turn.poll_wait(0.0), Wait::Look);
     }
 
-    /// Runs a turn; a job called "again" puts itself behind once more.
+    /// Runs a turn; a looker schedules itself again, "maker" makes one and then another job.
     fn run_turn(turn: &mut Turn<&'static str>) -> Vec<&'static str> {
         turn.begin();
         let mut ran = Vec::new();
         while let Some(job) = turn.poll_job() {
             ran.push(job);
             match job {
-                "again" => turn.schedule_behind("again"),
-                "maker" => turn.schedule_behind("again"),
+                "looker" => turn.schedule_looker("looker"),
+                "maker" => {
+                    turn.schedule_looker("looker");
+                    turn.schedule("made");
+                }
                 _ => {}
             }
         }
@@ -273,20 +339,37 @@ mod tests {
     }
 
     #[test]
-    fn a_job_behind_the_others_runs_after_them_and_never_alone() {
+    fn a_looker_has_its_place_and_never_runs_alone_twice() {
         let mut turn = Turn::new();
         turn.handle_polled(0.0);
         turn.schedule("maker");
-        turn.schedule("job");
-        assert_eq!(run_turn(&mut turn), ["maker", "job"]);
-        assert_eq!(turn.poll_wait(0.0), Wait::Skip, "others have run");
-        assert_eq!(run_turn(&mut turn), ["again"]);
-        assert_eq!(turn.poll_wait(0.0), Wait::Forever, "nobody has since");
+        assert_eq!(run_turn(&mut turn), ["maker"]);
+        // In its place, before what was scheduled after it; and again, for another has run since.
+        assert_eq!(run_turn(&mut turn), ["looker", "made"]);
+        assert_eq!(turn.poll_wait(0.0), Wait::Skip);
+        assert_eq!(run_turn(&mut turn), ["looker"]);
+        assert_eq!(turn.poll_wait(0.0), Wait::Forever, "nobody has run since");
         assert_eq!(run_turn(&mut turn), [""; 0]);
+        // It stood there first.
         turn.schedule("job");
-        assert_eq!(run_turn(&mut turn), ["job", "again"]);
+        assert_eq!(run_turn(&mut turn), ["looker", "job"]);
+        assert_eq!(run_turn(&mut turn), ["looker"]);
         assert_eq!(turn.poll_wait(0.0), Wait::Forever);
-        assert_eq!(turn.take_all().0, ["again"]);
+        assert_eq!(turn.take_all().0, ["looker"]);
+    }
+
+    #[test]
+    fn two_lookers_do_not_keep_each_other_awake() {
+        let mut turn = Turn::new();
+        turn.handle_polled(0.0);
+        turn.schedule_looker("looker");
+        turn.schedule_looker("looker");
+        assert_eq!(run_turn(&mut turn), ["looker", "looker"]);
+        assert_eq!(turn.poll_wait(0.0), Wait::Forever);
+        turn.schedule("job");
+        assert_eq!(run_turn(&mut turn), ["looker", "looker", "job"]);
+        assert_eq!(run_turn(&mut turn), ["looker", "looker"]);
+        assert_eq!(turn.poll_wait(0.0), Wait::Forever);
     }
 
     #[test]

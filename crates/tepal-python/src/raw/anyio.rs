@@ -1,9 +1,9 @@
 //! What we know of anyio: how its cancel scopes tell their tasks.
 //!
 //! Such a scope looks at its tasks in a callback that schedules itself again, with `call_soon`, until they have left: a task that resists, or
-//! that waits in a thread, has the loop turn as fast as it can until then. On our loop that callback runs behind the others, and only
-//! when others have run: a task that has parked has run. anyio sees what it would see, and the loop sleeps meanwhile
-//! (`tests/scopes/test_anyio.py`).
+//! that waits in a thread, has the loop turn as fast as it can until then. On our loop that callback has its place in the queue, too, but
+//! stands aside when it would run alone and nobody has run since it looked last: a task that has parked has run. anyio sees what it
+//! would see, in the order in which it would, and the loop sleeps meanwhile (`tests/scopes/test_anyio.py`, and anyio's own tests).
 
 use super::Object;
 use pyo3::prelude::*;

@@ -175,7 +175,7 @@ unsafe extern "C" fn call_soon(
             }
             let job = Job::Handle(Bound::from_borrowed_ptr(py, handle).unbind());
             if anyio::is_delivery(py, *arguments) {
-                this.with(py, |state| state.turn.schedule_behind(job));
+                this.with(py, |state| state.turn.schedule_looker(job));
             } else {
                 this.schedule(py, job);
             }

@@ -1,7 +1,7 @@
 //! Tasks that are asyncio's own, in cancel scopes.
 //!
-//! Nothing of ours runs when such a task parks. So one whose scope is cancelled is looked at behind the jobs of every turn that has any,
-//! until it has left the scope: it cannot have parked without a job having run. While the loop sleeps nobody looks.
+//! Nothing of ours runs when such a task parks. So one whose scope is cancelled is looked at in every turn that has jobs, until it has left
+//! the scope: it cannot have parked without a job having run. While the loop sleeps nobody looks (`Turn::schedule_looker`).
 
 use crate::event_loop::{Job, Loop};
 use crate::raw::task::{self, Scoped};
@@ -144,7 +144,7 @@ fn watch(event_loop: &Bound<'_, Loop>, task: &Bound<'_, PyAny>) {
         match state.strangers.0.get_mut(&address(task)) {
             Some(stranger) if !stranger.watched => {
                 stranger.watched = true;
-                state.turn.schedule_behind(job);
+                state.turn.schedule_looker(job);
                 None
             }
             _ => Some(job),
