@@ -80,7 +80,7 @@ struct Child<C> {
 pub struct Nursery<C> {
     stage: Stage,
     children: Slab<Child<C>>,
-    /// Those that wait for room, first come, first served. One that ended while it waited stays until its turn.
+    /// Those that wait for room, first come, first served. One that ends while it waits leaves it at once.
     queue: VecDeque<ChildKey>,
     limit: usize,
     running: usize,
