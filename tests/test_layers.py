@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 CRATES = {
     # Data structures only. A crate that is added here neither does I/O nor asks what time it is.
-    "tepal-core": {"memchr", "rustls", "slab", "smallvec"},
+    "tepal-core": {"dary_heap", "memchr", "rustls", "slab", "smallvec"},
     # The ways to call the kernel, and the core's plain types.
     "tepal-sys": {"tepal-core", "rustix", "libc", "polling", "mio"},
     "tepal-python": {"tepal-core", "tepal-sys", "pyo3", "pyo3-build-config", "slab"},

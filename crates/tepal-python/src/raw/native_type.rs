@@ -3,7 +3,8 @@
 //! asyncio's `Handle` and `Transport` are Python classes with slots, so their instances' size is known only at run
 //! time. A native type over one is made from a type spec whose `basicsize` is the base's, read at import, plus ours;
 //! our part (the *body*) lies behind the base's. The base's `__init__` never runs and its part stays zeroed:
-//! attributes that would live there are shadowed by our descriptors.
+//! attributes that would live there are shadowed by our descriptors. (Where a million objects may wait, their body lies
+//! over the base's part instead, see [`overlay_offset`].)
 
 use super::{Object, fetch};
 use pyo3::prelude::*;
@@ -23,6 +24,31 @@ pub(crate) fn body_offset(bases: &[&Bound<'_, PyType>]) -> usize {
         .max()
         .unwrap_or(size_of::<ffi::PyObject>());
     largest.next_multiple_of(ALIGN)
+}
+
+/// Where a body may lie *over* its bases' slots, which are never filled: such objects are as small as if they had no base. The body
+/// begins with `slots` references (strong or null, so that whoever asks a base's own descriptor gets an object and no wild
+/// pointer) and leaves `more` words behind them to what the largest base adds, a list of weak references first. (From 3.12 on that
+/// list stands before the object's head, and the word stays empty.)
+///
+/// `None` when the bases are not of that shape: their layout is theirs to change.
+pub(crate) fn overlay_offset(
+    bases: &[&Bound<'_, PyType>],
+    slots: usize,
+    more: usize,
+) -> Option<usize> {
+    let header = size_of::<ffi::PyObject>();
+    let references = header + slots * size_of::<Object>();
+    let largest = references + more * size_of::<Object>();
+    let fits = bases.iter().all(|base| {
+        // SAFETY: a bound type object is a live PyTypeObject.
+        let kind = unsafe { &*base.as_type_ptr() };
+        let weak_references = kind.tp_weaklistoffset;
+        (weak_references < 0 || weak_references == references as isize)
+            && kind.tp_dictoffset == 0
+            && (references..=largest).contains(&(kind.tp_basicsize as usize))
+    });
+    fits.then_some(header)
 }
 
 /// Makes a type named `name` over `base`, with a body of `body_size` bytes at `offset`.

@@ -8,9 +8,10 @@ use std::ffi::{c_int, c_void};
 use std::ptr::addr_of_mut;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// So many of each type are kept: what another thread schedules while it holds the GIL (5 ms). At most 1.5 MB a
-/// type, and only in a process that had so many at once.
-const DEPTH: usize = 8192;
+/// So many of each type are kept: what a burst schedules in one turn, or another thread while it holds the GIL. Memory that goes back
+/// to the kernel between bursts comes back page by page, which was a third of the burst (benches: call_soon_fan, 2026-11). At
+/// most 10 MB a type, and only in a process that had so many at once.
+const DEPTH: usize = 65_536;
 
 static FREE: [FreeList; 3] = [const { FreeList::new(DEPTH) }; 3];
 

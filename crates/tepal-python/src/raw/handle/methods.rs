@@ -2,13 +2,13 @@
 
 use super::memory::{clear_for_collector, dealloc, traverse};
 use super::{
-    HANDLE, HandleBody, Notes, OFFSET, Object, Outcome, Purpose, THREADSAFE_HANDLE, TIMER_HANDLE,
-    TUPLE, TimerBody, WHOLE, body, cancel, is_cancelled, locked, new, run, timer_body, track,
-    wait_while_running,
+    HANDLE, HandleBody, MORE, Notes, OFFSET, Object, Outcome, Purpose, SLOTS, THREADSAFE_HANDLE,
+    TIMER_HANDLE, TUPLE, TimerBody, WHOLE, body, cancel, is_cancelled, locked, new, run,
+    timer_body, track, wait_while_running,
 };
 use crate::event_loop::Loop;
 use crate::raw::method_table::{NO_ATTRIBUTE, attribute, descriptor, method};
-use crate::raw::native_type::{self, body_offset, slot};
+use crate::raw::native_type::{self, body_offset, overlay_offset, slot};
 use crate::raw::{context, enter, enter_status, fetch};
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
@@ -343,7 +343,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         Ok(base) => base.cast_into::<PyType>()?,
         Err(_) => handle_base.clone(),
     };
-    let offset = body_offset(&[&handle_base, &threadsafe_base, &timer_base]);
+    let bases = [&handle_base, &threadsafe_base, &timer_base];
+    let over = overlay_offset(&bases, SLOTS, MORE);
+    let offset = over.unwrap_or_else(|| body_offset(&bases));
     OFFSET.store(offset, Relaxed);
     let slots = [
         slot(
