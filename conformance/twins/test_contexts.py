@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import socket
 import sys
+import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -220,3 +223,78 @@ def test_the_exception_handler_runs_in_the_context_of_the_task_that_failed(run: 
         assert seen == ["child"]
 
     run(main)
+
+
+Schedule = Callable[..., asyncio.Handle]
+SCHEDULES: dict[str, Schedule] = {
+    "call_later": lambda loop, *call: loop.call_later(0, *call),
+    "call_at": lambda loop, *call: loop.call_at(loop.time(), *call),
+    "call_soon_threadsafe": lambda loop, *call: loop.call_soon_threadsafe(*call),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_what_is_scheduled_in_one_turn_runs_in_contexts_of_its_own(
+    loop: asyncio.AbstractEventLoop, schedule: Schedule
+) -> None:
+    seen: list[object] = []
+    variable: contextvars.ContextVar[object] = contextvars.ContextVar("variable", default="none")
+
+    def see_and_set(name: str) -> None:
+        seen.append(variable.get())
+        variable.set(name)
+
+    async def main() -> None:
+        for name in ("first", "second"):
+            schedule(loop, see_and_set, name)
+        variable.set("from now on")
+        for name in ("third", "fourth"):
+            schedule(loop, see_and_set, name)
+        variable.set("too late")
+        done = loop.create_future()
+        loop.call_later(0.002, done.set_result, None)
+        await done
+
+    loop.run_until_complete(main())
+    assert seen == ["none", "none", "from now on", "from now on"]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_handle_shows_a_context_of_its_own(loop: asyncio.AbstractEventLoop, schedule: Schedule) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+    async def main() -> None:
+        variable.set("here")
+        handles = [schedule(loop, print) for _ in range(3)]
+        contexts = [handle._context for handle in handles]  # type: ignore[attr-defined]
+        contexts[0].run(variable.set, "elsewhere")
+        assert [context[variable] for context in contexts] == ["elsewhere", "here", "here"]
+        assert [handle._context for handle in handles] == contexts  # type: ignore[attr-defined]
+        assert len({id(context) for context in contexts}) == 3
+        for handle in handles:
+            handle.cancel()
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_loop_keeps_no_context_of_what_was_cancelled(loop: asyncio.AbstractEventLoop, schedule: Schedule) -> None:
+    class Value: ...
+
+    variable: contextvars.ContextVar[Value] = contextvars.ContextVar("variable")
+
+    async def work() -> weakref.ref[Value]:
+        value = Value()
+        variable.set(value)
+        for _ in range(2):
+            schedule(loop, print).cancel()
+        return weakref.ref(value)
+
+    async def main() -> None:
+        value = await asyncio.create_task(work())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        gc.collect()
+        assert value() is None
+
+    loop.run_until_complete(main())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import gc
 import sys
+import sysconfig
 import weakref
 
 import pytest
@@ -27,6 +30,9 @@ def slots(kind: type) -> list[object]:
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4])
 def test_the_bases_own_descriptors_find_objects(loop, count):
+    # Three that are run and dropped leave their memory to the next.
+    loop.call_soon(print, object(), object(), object()).cancel()
+    loop.call_later(9, print, object(), object(), object()).cancel()
     arguments = [object() for _ in range(count)]
     for handle in (
         loop.call_soon(print, *arguments),
@@ -49,3 +55,26 @@ def test_the_bases_own_descriptors_find_objects(loop, count):
 def test_a_handle_takes_little_more_room_than_its_base():
     words = (tepal.Handle.__basicsize__ - asyncio.Handle.__basicsize__) // 8
     assert words <= 5
+
+
+@pytest.mark.skipif(bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="contexts are shared under a GIL only")
+def test_the_timers_of_one_turn_share_a_context_until_they_run(loop):
+    ran = []
+
+    def count() -> int:
+        return sum(isinstance(found, contextvars.Context) for found in gc.get_objects())
+
+    async def main() -> None:
+        before = count()
+        handles = [loop.call_later(9, print) for _ in range(1000)]
+        assert count() - before <= 2
+        for handle in handles:
+            handle.cancel()
+        for number in range(3):
+            loop.call_later(0, lambda number=number: ran.append((number, contextvars.copy_context())))
+        done = loop.create_future()
+        loop.call_later(0.001, done.set_result, None)
+        await done
+
+    loop.run_until_complete(main())
+    assert [number for number, _ in ran] == [0, 1, 2]

@@ -34,6 +34,7 @@ fn _tepal(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("BACKEND", tepal_sys::reactor::BACKEND)?;
     module.add_class::<event_loop::Loop>()?;
     raw::loop_methods::register(module.py())?;
+    raw::shared_context::register(module.py())?;
     raw::handle::register(module)?;
     raw::future::register(module)?;
     raw::task::register(module)?;

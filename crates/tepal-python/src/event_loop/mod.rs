@@ -22,6 +22,7 @@ use crate::errors;
 use crate::owned::Owned;
 use crate::raw::Object;
 use crate::raw::create_task::is_eager_factory;
+use crate::raw::shared_context::SharedContext;
 use crate::scope::{CancelScope, Strangers};
 use crate::stream::StreamJob;
 use crate::sync::{Observer, TaskGroup};
@@ -111,6 +112,8 @@ pub(crate) struct State {
     pub(crate) scopes: Forest<usize>,
     /// The places in `scopes` of tasks that are asyncio's own.
     pub(crate) strangers: Strangers,
+    /// What the callbacks that were scheduled in this turn run in.
+    pub(crate) shared_context: SharedContext,
     /// The handle that runs, in debug mode.
     current_handle: Option<Py<PyAny>>,
     /// Room for reads, kept from run to run.
@@ -446,6 +449,7 @@ impl Loop {
                 tasks: Slab::new(),
                 scopes: Forest::new(),
                 strangers: Strangers::default(),
+                shared_context: SharedContext::default(),
                 current_handle: None,
                 scratch: None,
             }),
@@ -694,6 +698,7 @@ impl Loop {
                 visit.call(transport)?;
             }
             visit.call(&state.task_factory)?;
+            visit.call(state.shared_context.get())?;
             visit.call(&state.current_handle)
         });
         visited.unwrap_or(Ok(()))
@@ -703,8 +708,10 @@ impl Loop {
         crate::raw::attached(|py| {
             let task_factory = self.with(py, |state| state.task_factory.take());
             drop(task_factory);
-            let jobs = self.with(py, |state| state.turn.take_all());
-            drop(jobs);
+            let (jobs, context) = self.with(py, |state| {
+                (state.turn.take_all(), state.shared_context.take())
+            });
+            drop((jobs, context));
             let tasks = self.with(py, |state| {
                 (
                     std::mem::take(&mut state.tasks),

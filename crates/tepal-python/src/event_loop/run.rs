@@ -84,7 +84,11 @@ impl<'a, 'py> Driver<'a, 'py> {
     #[inline]
     pub(crate) fn turn(&mut self) -> PyResult<()> {
         let this = self.event_loop.get();
-        let wants_time = this.with(self.py, |state| state.turn.wants_time());
+        let (wants_time, shared_context) = this.with(self.py, |state| {
+            (state.turn.wants_time(), state.shared_context.take())
+        });
+        // (It keeps the values of its variables, so it does not stay while the loop sleeps.)
+        drop(shared_context);
         if wants_time {
             let mut now = Loop::now(self.event_loop)?;
             let wait = this.with(self.py, |state| state.turn.poll_wait(now));
@@ -433,7 +437,11 @@ impl Drop for Driver<'_, '_> {
         }
         this.in_job.store(self.outer_in_job, Relaxed);
         let scratch = std::mem::take(&mut self.scratch);
-        this.with(self.py, |state| state.scratch = Some(scratch));
+        let shared_context = this.with(self.py, |state| {
+            state.scratch = Some(scratch);
+            state.shared_context.take()
+        });
+        drop(shared_context);
         // What waits outlives the run, so the collector must see it. (Without a GIL it does, see `handle::track`.)
         #[cfg(not(Py_GIL_DISABLED))]
         {

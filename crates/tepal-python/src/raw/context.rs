@@ -23,12 +23,6 @@ impl Entered {
         }
     }
 
-    /// The entered context (borrowed), or null.
-    #[inline]
-    pub(crate) fn current(&self) -> Object {
-        self.context
-    }
-
     /// Makes `context` (borrowed) the current one.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use super::anyio;
 use super::create_task;
 use super::handle::{self, Purpose};
 use super::method_table::method;
-use super::{Object, context, enter, enter_hot, fetch, future};
+use super::{Object, context, enter, enter_hot, fetch, future, shared_context};
 use crate::event_loop::{Job, Loop, from_raw};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -134,7 +134,17 @@ unsafe fn new_handle(
             let method = Bound::from_borrowed_ptr(py, event_loop).getattr("_check_call")?;
             method.call1((Bound::from_borrowed_ptr(py, callback), name, !threadsafe))?;
         }
-        let context = if call.context.is_null() {
+        // What runs in the coming turn is soon rid of its context; what waits longer shares it.
+        let shares = call.context.is_null()
+            && !matches!(purpose, Purpose::Soon)
+            && shared_context::is_on()
+            && this.is_running_now();
+        let context = if shares {
+            let copy = Bound::from_owned_ptr(py, context::copy_current(py)?).unbind();
+            let (context, rest) = this.with(py, |state| state.shared_context.exchange(py, copy));
+            drop(rest);
+            context.into_ptr()
+        } else if call.context.is_null() {
             context::copy_current(py)?
         } else {
             context::check(Bound::ref_from_ptr(py, &call.context))?;
@@ -150,6 +160,9 @@ unsafe fn new_handle(
             call.count - at - 1,
             context,
         )?;
+        if shares {
+            handle::set_shares_context(handle);
+        }
         if this.debug() {
             let module = py.import("asyncio.format_helpers")?;
             handle::set_source_traceback(handle, module.call_method0("extract_stack")?);

@@ -25,6 +25,7 @@ pub(crate) mod native_state;
 pub(crate) mod native_type;
 pub(crate) mod raised;
 pub(crate) mod ready;
+pub(crate) mod shared_context;
 pub(crate) mod ssl_object;
 pub(crate) mod start_soon;
 pub(crate) mod stop_iteration;

@@ -3,8 +3,8 @@
 use super::memory::{clear_for_collector, dealloc, traverse};
 use super::{
     HANDLE, HandleBody, MORE, Notes, OFFSET, Object, Outcome, Purpose, SLOTS, THREADSAFE_HANDLE,
-    TIMER_HANDLE, TUPLE, TimerBody, WHOLE, body, cancel, is_cancelled, locked, new, run,
-    timer_body, track, wait_while_running,
+    TIMER_HANDLE, TUPLE, TimerBody, WHOLE, body, cancel, is_cancelled, locked, new, own_context,
+    run, timer_body, track, wait_while_running,
 };
 use crate::event_loop::Loop;
 use crate::raw::method_table::{NO_ATTRIBUTE, attribute, descriptor, method};
@@ -121,8 +121,18 @@ unsafe extern "C" fn py_when(handle: Object, _unused: Object) -> Object {
 }
 
 unsafe extern "C" fn py_get_context(handle: Object, _unused: Object) -> Object {
-    // SAFETY: as above.
-    strong_or_none(unsafe { (*body(handle)).context })
+    enter(|py| {
+        // SAFETY: as above.
+        unsafe {
+            own_context(py, body(handle))?;
+            Ok(strong_or_none((*body(handle)).context))
+        }
+    })
+}
+
+unsafe extern "C" fn get_context(handle: Object, _closure: *mut c_void) -> Object {
+    // SAFETY: the descriptor belongs to our types.
+    unsafe { py_get_context(handle, null_mut()) }
 }
 
 unsafe extern "C" fn py_run(handle: Object, _unused: Object) -> Object {
@@ -173,8 +183,7 @@ macro_rules! getter {
 }
 
 getter!(get_callback, callback);
-// (These two never change; the lock costs nobody anything here.)
-getter!(get_context, context);
+// (It never changes; the lock costs nobody anything here.)
 getter!(get_loop, event_loop);
 
 unsafe extern "C" fn get_source_traceback(handle: Object, _closure: *mut c_void) -> Object {

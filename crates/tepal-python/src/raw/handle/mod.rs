@@ -19,14 +19,14 @@
 //! callback and its arguments up is decided by one change of `state`, so there is exactly one: whoever sets CANCELLED
 //! first, if it was not RUNNING then; else the runner, when the call is over. Until then the runner borrows them without a
 //! lock. Everybody else reaches what changes in a handle's life (`callback`, the arguments, `notes`, a timer's key) inside
-//! [`locked`]; `context` and `event_loop` stay as they were made. `tests/threads/test_threads_handles.py` pulls at all of it.
+//! [`locked`]; `context` (which is shared under a GIL only) and `event_loop` stay as they were made. `tests/threads/test_threads_handles.py` pulls at all of it.
 
 mod memory;
 mod methods;
 
 pub(crate) use methods::register;
 
-use super::{Object, context, fetch, native_type};
+use super::{Object, context, fetch, native_type, shared_context};
 use crate::event_loop::Loop;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -46,6 +46,8 @@ const THREADSAFE: u8 = 4;
 const TIMER: u8 = 8;
 /// The time was given as an `int`, and is told as one: libraries compare, and test for it.
 const WHOLE: u8 = 16;
+/// The context may be others', too (`shared_context`): it is made this handle's own before anybody enters or sees it.
+const SHARES: u8 = 32;
 
 /// `count` when the arguments are a tuple, in the first inline place.
 const TUPLE: u8 = u8::MAX;
@@ -324,13 +326,13 @@ pub(crate) unsafe fn run(
         if state & (CANCELLED | RUNNING) != 0 {
             return skip_run(py, this, state);
         }
-        if let Some(entered) = entered
-            && (*this).context != entered.current()
-            && let Err(error) = entered.enter(py, (*this).context)
-        {
-            error.restore(py);
-            finish_run(handle, state);
-            return Outcome::Refused;
+        if let Some(entered) = entered {
+            let ready = own_context(py, this).and_then(|()| entered.enter(py, (*this).context));
+            if let Err(error) = ready {
+                error.restore(py);
+                finish_run(handle, state);
+                return Outcome::Refused;
+            }
         }
         let result = if (*this).count != TUPLE {
             ffi::PyObject_Vectorcall(
@@ -475,7 +477,8 @@ impl TakenCall {
         unsafe {
             Self {
                 callback: std::mem::replace(&mut (*this).callback, null_mut()),
-                inline: (*this).inline,
+                // (Emptied, too: it lies where the base's descriptors look.)
+                inline: std::mem::replace(&mut (*this).inline, [null_mut(); INLINE + 1]),
                 count: match std::mem::take(&mut (*this).count) {
                     TUPLE => 1,
                     count => count as usize,
@@ -569,6 +572,39 @@ pub(crate) unsafe fn set_timer(handle: Object, key: TimerKey) {
 pub(crate) unsafe fn set_whole(handle: Object) {
     // SAFETY: the caller's promise.
     unsafe { (*body(handle)).change(|state| state | WHOLE) };
+}
+
+/// Notes that the handle's context came from `SharedContext::exchange`.
+///
+/// # Safety
+///
+/// `handle` is one of ours, and new.
+#[inline]
+pub(crate) unsafe fn set_shares_context(handle: Object) {
+    // SAFETY: the caller's promise.
+    unsafe { (*body(handle)).change(|state| state | SHARES) };
+}
+
+/// Makes the context the handle's own, if it shares one.
+///
+/// # Errors
+///
+/// MemoryError.
+///
+/// # Safety
+///
+/// Rule 1. `this` is a live body.
+#[inline]
+unsafe fn own_context(py: Python<'_>, this: *mut HandleBody) -> PyResult<()> {
+    // SAFETY: the caller's promise; SHARES says where the context came from, and that nobody has entered or seen it. (Only under a
+    // GIL is it ever set, so nobody interferes.)
+    unsafe {
+        if (*this).state.load(Relaxed) & SHARES != 0 {
+            shared_context::own(py, addr_of_mut!((*this).context))?;
+            (*this).change(|state| state & !SHARES);
+        }
+    }
+    Ok(())
 }
 
 /// Whether the handle was cancelled.
