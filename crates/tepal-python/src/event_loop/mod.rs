@@ -649,9 +649,10 @@ impl Loop {
     /// Closes the kernel's half and drops every job.
     fn _close(&self, py: Python<'_>) {
         self.closed.store(true, Relaxed);
-        let (jobs, tasks, ground, sources, dirty) = self.with(py, |state| {
+        let (jobs, context, tasks, ground, sources, dirty) = self.with(py, |state| {
             (
                 state.turn.take_all(),
+                state.shared_context.take(),
                 (
                     std::mem::take(&mut state.tasks),
                     std::mem::take(&mut state.strangers),
@@ -661,7 +662,7 @@ impl Loop {
                 std::mem::take(&mut state.dirty),
             )
         });
-        drop((jobs, tasks, ground, sources, dirty));
+        drop((jobs, context, tasks, ground, sources, dirty));
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -19,7 +19,8 @@
 //! callback and its arguments up is decided by one change of `state`, so there is exactly one: whoever sets CANCELLED
 //! first, if it was not RUNNING then; else the runner, when the call is over. Until then the runner borrows them without a
 //! lock. Everybody else reaches what changes in a handle's life (`callback`, the arguments, `notes`, a timer's key) inside
-//! [`locked`]; `context` (which is shared under a GIL only) and `event_loop` stay as they were made. `tests/threads/test_threads_handles.py` pulls at all of it.
+//! [`locked`]; `context` (which is shared under a GIL only) and `event_loop` stay as they were made.
+//! `tests/threads/test_threads_handles.py` pulls at all of it.
 
 mod memory;
 mod methods;
