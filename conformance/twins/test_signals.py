@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import ctypes
 import os
 import signal
 import threading
@@ -360,3 +362,25 @@ def test_a_runner_is_interrupted_while_there_are_handlers(run: Run) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(main)
+
+
+@pytest.mark.parametrize("react", ["stop", "call_soon", "raise"])
+def test_a_signal_that_comes_while_no_line_of_python_runs(loop: asyncio.AbstractEventLoop, react: str) -> None:
+    """It sets nothing but a flag in the interpreter, which the loop has to ask for before it sleeps."""
+
+    def handle(_number: int, _frame: object) -> None:
+        if react == "raise":
+            raise KeyboardInterrupt
+        loop.call_soon(loop.stop) if react == "call_soon" else loop.stop()
+
+    old = signal.signal(signal.SIGUSR1, handle)
+    try:
+        # (os.kill looks for signals itself.)
+        loop.call_soon(ctypes.CDLL(None).kill, os.getpid(), int(signal.SIGUSR1))
+        guard = loop.call_later(5, loop.stop)
+        with pytest.raises(KeyboardInterrupt) if react == "raise" else contextlib.nullcontext():
+            loop.run_forever()
+        assert loop.time() < guard.when()
+        guard.cancel()
+    finally:
+        signal.signal(signal.SIGUSR1, old)

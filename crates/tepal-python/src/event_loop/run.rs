@@ -125,9 +125,12 @@ impl<'a, 'py> Driver<'a, 'py> {
                     Wait::Until(deadline) => Some((deadline - now).max(0.0)),
                     _ => None,
                 };
+                // A signal that came since Python last ran a line does not end a wait that begins after it.
+                self.py.check_signals()?;
                 this.sleeping.store(true, SeqCst);
-                // A job that another thread scheduled before it could see `sleeping`.
-                let came = this.with(self.py, |state| state.turn.ready_len()) > 0;
+                // A job that another thread scheduled before it could see `sleeping`, or that signal's handler.
+                let came = this.with(self.py, |state| state.turn.ready_len()) > 0
+                    || this.stopping.load(Relaxed);
                 let timeout = if came { Some(0.0) } else { timeout };
                 let outcome = self.py.detach(|| ground.reactor.wait(events, timeout));
                 this.sleeping.store(false, SeqCst);
