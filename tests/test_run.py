@@ -325,15 +325,19 @@ def interrupted(program: str, *when: str, signum: int = signal.SIGINT) -> subpro
         text=True,
         preexec_fn=_like_a_terminal,
     )
-    assert child.stdout is not None
     seen = ""
-    for line in when:
-        while not seen.endswith(f"{line}\n"):
-            more = child.stdout.readline()
-            assert more, seen
-            seen += more
-        child.send_signal(signum)
-    out, err = child.communicate(timeout=30)
+    with child:
+        try:
+            assert child.stdout is not None
+            for line in when:
+                while not seen.endswith(f"{line}\n"):
+                    more = child.stdout.readline()
+                    assert more, seen
+                    seen += more
+                child.send_signal(signum)
+            out, err = child.communicate(timeout=30)
+        finally:
+            child.kill()  # (Nothing, if it has ended; else the tests that look for children would find it.)
     return subprocess.CompletedProcess(program, child.returncode, seen + out, err)
 
 
