@@ -30,9 +30,12 @@ def slots(kind: type) -> list[object]:
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4])
 def test_the_bases_own_descriptors_find_objects(loop, count):
-    # Three that are run and dropped leave their memory to the next.
-    loop.call_soon(print, object(), object(), object()).cancel()
+    # One of each kind that is over leaves its memory to the next.
+    loop.call_soon(lambda *_: None, object(), object(), object())
+    loop.call_soon_threadsafe(lambda *_: None, object(), object(), object())
     loop.call_later(9, print, object(), object(), object()).cancel()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
     arguments = [object() for _ in range(count)]
     for handle in (
         loop.call_soon(print, *arguments),
