@@ -22,7 +22,6 @@ impl ReadBuffer {
     /// Room for `length` bytes; no page of it is touched yet.
     #[must_use]
     pub fn new(length: usize) -> Self {
-        teach_malloc(4 * length);
         let bytes = Box::new_uninit_slice(length + LINE);
         let begin = bytes.as_ptr().align_offset(LINE).min(LINE);
         Self {
@@ -31,18 +30,6 @@ impl ReadBuffer {
             length,
         }
     }
-}
-
-/// Lets the allocator learn that blocks of up to `size` bytes come and go.
-///
-/// glibc gives the end of the heap back whenever 128 KiB of it are free, until it has seen a larger block come and go
-/// (mallopt(3), "dynamic mmap threshold"). A server that handles messages of 100 KiB would pay a brk(2) and some
-/// thirty page faults for each. asyncio teaches it in passing, by its 256 KiB reads; ours keep their room.
-fn teach_malloc(size: usize) {
-    // `black_box`: otherwise the compiler sees that nobody uses the block, and leaves it out.
-    drop(std::hint::black_box(
-        Box::<[MaybeUninit<u8>]>::new_uninit_slice(size),
-    ));
 }
 
 impl Deref for ReadBuffer {

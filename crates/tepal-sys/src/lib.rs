@@ -7,6 +7,7 @@ pub mod buffer;
 pub mod clock;
 pub mod fd;
 pub mod libssl;
+pub mod malloc;
 pub mod pipe;
 pub mod process;
 pub mod reactor;

@@ -34,7 +34,7 @@ use slab::Slab;
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use tepal_core::scope::{Forest, MemberKey};
 use tepal_core::timers::TimerKey;
 use tepal_core::turn::Turn;
@@ -143,6 +143,8 @@ pub(crate) struct Loop {
     eager: AtomicBool,
     /// The identity of the thread that runs the loop; 0 when none does.
     thread: AtomicU64,
+    /// How many bytes were read, or written in large pieces, since the kernel was last asked; about as many, for threads may miscount.
+    moved: AtomicUsize,
     slow_callback_duration: AtomicU64,
     clock_resolution: f64,
     forks: u64,
@@ -247,6 +249,22 @@ impl Loop {
     pub(crate) fn add_dirty(&self, py: Python<'_>, transport: Dirty) {
         self.state.with(py, |state| state.dirty.push(transport));
         self.has_dirty.store(true, Relaxed);
+    }
+
+    /// Counts bytes that come or go, for [`Traffic`](tepal_core::transport::Traffic).
+    #[inline]
+    pub(crate) fn count_moved(&self, count: usize) {
+        // Load and store: it is a measure, and a locked instruction for each read is dear.
+        let moved = self.moved.load(Relaxed).saturating_add(count);
+        self.moved.store(moved, Relaxed);
+    }
+
+    /// What was counted since the last call.
+    #[inline]
+    fn take_moved(&self) -> usize {
+        let moved = self.moved.load(Relaxed);
+        self.moved.store(0, Relaxed);
+        moved
     }
 
     pub(crate) fn clock_resolution(&self) -> f64 {
@@ -464,6 +482,7 @@ impl Loop {
             foreign_create_task: AtomicBool::new(false),
             eager: AtomicBool::new(false),
             thread: AtomicU64::new(0),
+            moved: AtomicUsize::new(0),
             slow_callback_duration: AtomicU64::new(0.1f64.to_bits()),
             clock_resolution: clock::resolution(),
             forks: FORKS.load(Relaxed),

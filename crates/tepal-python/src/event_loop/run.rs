@@ -19,13 +19,19 @@ use pyo3::prelude::*;
 use pyo3::{PyResult, Python, ffi};
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use tepal_core::transport::Traffic;
 use tepal_core::turn::Wait;
 use tepal_sys::buffer::ReadBuffer;
 use tepal_sys::clock;
+use tepal_sys::malloc;
 use tepal_sys::reactor::Events;
 
 /// How much one read may bring: asyncio's `max_size`.
 const READ: usize = 256 * 1024;
+
+/// The block that the allocator has seen when a loop begins. (asyncio teaches it in passing: its reads of 256 KiB come and go, and ours keep
+/// their room.)
+const TAUGHT: usize = 4 * READ;
 
 /// One run of a loop. What it holds lives as long as the run: the entered context, and room for reads.
 pub(crate) struct Driver<'a, 'py> {
@@ -34,6 +40,7 @@ pub(crate) struct Driver<'a, 'py> {
     pub(crate) entered: Entered,
     current: Current,
     pub(crate) scratch: ReadBuffer,
+    traffic: Traffic,
     events: Events,
     outer_in_job: bool,
     _running: Running,
@@ -48,13 +55,17 @@ impl<'a, 'py> Driver<'a, 'py> {
                 state.turn.look_at_once();
                 state.scratch.take()
             })
-            .unwrap_or_else(|| ReadBuffer::new(READ));
+            .unwrap_or_else(|| {
+                malloc::teach(TAUGHT);
+                ReadBuffer::new(READ)
+            });
         Self {
             py,
             event_loop,
             entered: Entered::none(),
             current: Current::none(),
             scratch,
+            traffic: Traffic::new(TAUGHT),
             events: Events::new(),
             outer_in_job: event_loop.get().in_job.load(Relaxed),
             _running: Running::enter(event_loop),
@@ -116,6 +127,9 @@ impl<'a, 'py> Driver<'a, 'py> {
         let Some(ground) = this.with(self.py, |state| state.ground.clone()) else {
             return this.check_open();
         };
+        if let Some(block) = self.traffic.poll_lesson(this.take_moved()) {
+            malloc::teach(block);
+        }
         let events = &mut self.events;
         let outcome = match wait {
             Wait::Skip => return Ok(()),

@@ -52,6 +52,7 @@ pub(super) fn handle_readable(
         Ok(None) => Ok(()),
         Ok(Some(0)) => end(driver, transport),
         Ok(Some(count)) => {
+            driver.event_loop.get().count_moved(count);
             let data = PyBytes::new(py, initialized(&driver.scratch[..count]));
             // SAFETY: a pipe's context is one (`life::open`).
             unsafe { driver.entered.enter(py, context.as_ptr())? };

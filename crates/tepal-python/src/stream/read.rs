@@ -90,6 +90,7 @@ fn read_into_reader(
     match received {
         Ok(None) => Ok(()),
         Ok(Some(received)) => {
+            driver.event_loop.get().count_moved(received.count);
             if received.count > 0
                 && let Err(error) = reader.handle_fed(py)
             {
@@ -119,6 +120,7 @@ fn read_bytes(
         Ok(None) => Ok(()),
         Ok(Some(0)) => handle_end(driver, stream, protocol),
         Ok(Some(count)) => {
+            driver.event_loop.get().count_moved(count);
             let bytes = initialized(&driver.scratch[..count]);
             let full = count == driver.scratch.len();
             let taken = match taker {

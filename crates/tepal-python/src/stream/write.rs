@@ -123,7 +123,11 @@ fn settle(stream: &Bound<'_, PyAny>) -> PyResult<()> {
                 Next::Nothing
             };
         }
-        if buffered > SOON || buffered > state.flow.high() || !state.event_loop.get().in_job() {
+        if buffered > SOON {
+            state.event_loop.get().count_moved(buffered);
+            return Next::Flush;
+        }
+        if buffered > state.flow.high() || !state.event_loop.get().in_job() {
             return Next::Flush;
         }
         if flags.dirty {
