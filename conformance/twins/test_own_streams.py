@@ -145,6 +145,61 @@ def test_whoever_changes_the_buffer_is_heard(run: Run, kit: Any) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("look", ["nobody", "at_eof", "buffer", "more"])
+@pytest.mark.parametrize("end", ["cancelled", "read"])
+def test_what_comes_for_a_waiting_read_stands_in_the_buffer_until_it_runs(
+    run: Run, kit: Any, look: str, end: str
+) -> None:
+    async def main() -> None:
+        reader, transport = kit.StreamReader(limit=2), Paused()
+        reader.set_transport(transport)
+        waiting = asyncio.create_task(reader.read(100))
+        await asyncio.sleep(0)
+        reader.feed_data(b"first ")
+        expected = b"first "
+        assert transport.events == ["pause"]
+        if look == "at_eof":
+            assert not reader.at_eof()
+        elif look == "buffer":
+            assert reader._buffer == expected
+        elif look == "more":
+            reader.feed_data(b"second ")
+            expected += b"second "
+        if end == "cancelled":
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert transport.events == ["pause"]
+            assert await reader.readexactly(3) == expected[:3]
+            assert await reader.read(100) == expected[3:]
+        else:
+            assert await waiting == expected
+        assert transport.events == ["pause", "resume"]
+        reader.feed_eof()
+        assert reader.at_eof()
+
+    run(main)
+
+
+def test_a_waiting_read_takes_no_more_than_it_asked_for(run: Run, kit: Any) -> None:
+    async def main() -> None:
+        reader = kit.StreamReader()
+        waiting = asyncio.create_task(reader.read(4))
+        await asyncio.sleep(0)
+        reader.feed_data(b"five5")
+        assert await waiting == b"five"
+        waiting = asyncio.create_task(reader.read(4))
+        reader.feed_data(b"six")
+        assert await waiting == b"5six"
+        waiting = asyncio.create_task(reader.read(4))
+        await asyncio.sleep(0)
+        reader.feed_data(b"four")
+        reader._buffer = bytearray(b"other")
+        assert await waiting == b"othe"
+
+    run(main)
+
+
 def test_a_reader_may_be_subclassed(run: Run, kit: Any) -> None:
     class Loud(kit.StreamReader):  # type: ignore[misc]
         def feed_data(self, data: bytes) -> None:

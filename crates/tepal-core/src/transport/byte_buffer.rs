@@ -4,13 +4,15 @@ use memchr::{memchr, memmem};
 
 /// A queue of bytes in one piece: filled behind, searched, taken in front.
 ///
-/// All of its room is initialised, so the ground can read straight into it. It keeps its room while bytes come and go; what it has
-/// beyond [`KEPT`] it gives back when it is empty.
+/// The ground reads straight into its room ([`tail`](Self::tail)), which is not written before. It keeps its room while bytes come and go; what
+/// it has beyond [`KEPT`] it gives back when it is empty, and makes at once when as many bytes are to be expected again.
 #[derive(Debug, Default)]
 pub struct ByteBuffer {
+    /// What waits, behind what has been taken.
     room: Vec<u8>,
     begin: usize,
-    end: usize,
+    /// How long `room` was when it was last emptied.
+    usual: usize,
 }
 
 /// How much room an empty buffer keeps, in bytes.
@@ -18,6 +20,9 @@ const KEPT: usize = 128 * 1024;
 
 /// The least room that is made at once, in bytes.
 const LEAST: usize = 1024;
+
+/// So many bytes at a time are part of a large message, and the next will be as large as the last.
+const LARGE: usize = 16 * 1024;
 
 /// What a search has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +45,7 @@ impl ByteBuffer {
         Self {
             room: Vec::new(),
             begin: 0,
-            end: 0,
+            usual: 0,
         }
     }
 
@@ -48,82 +53,84 @@ impl ByteBuffer {
     #[must_use]
     #[inline]
     pub const fn len(&self) -> usize {
-        self.end - self.begin
+        self.room.len() - self.begin
     }
 
     /// Whether none waits.
     #[must_use]
     #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.begin == self.end
+        self.begin == self.room.len()
     }
 
     /// The bytes that wait.
     #[must_use]
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.room[self.begin..self.end]
+        &self.room[self.begin..]
     }
 
-    /// The room behind them, to be filled and then told of by [`handle_filled`](Self::handle_filled).
+    /// Where the ground appends what it reads; nothing else is done to it. It has the room that [`spare`](Self::spare) tells of.
     #[inline]
-    pub fn spare(&mut self) -> &mut [u8] {
-        &mut self.room[self.end..]
+    pub fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.room
     }
 
-    /// So many bytes of the spare room have been filled.
-    ///
-    /// # Panics
-    ///
-    /// When there was not so much room.
+    /// How many bytes may be appended without a move. Where large messages come, an empty buffer makes room for one.
     #[inline]
-    pub fn handle_filled(&mut self, count: usize) {
-        assert!(
-            count <= self.room.len() - self.end,
-            "more was filled than there was room for"
-        );
-        self.end += count;
+    pub fn spare(&mut self) -> usize {
+        if self.room.capacity() == 0 && self.usual > KEPT {
+            self.room = Vec::with_capacity(self.usual);
+        }
+        self.room.capacity() - self.room.len()
     }
 
     /// Appends bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.make_room(bytes.len());
-        self.room[self.end..][..bytes.len()].copy_from_slice(bytes);
-        self.end += bytes.len();
+        self.room.extend_from_slice(bytes);
     }
 
     /// Makes room behind for so many bytes: by moving what waits to the front if that frees at least as much as is moved, else by
     /// growing to twice the size, so that a byte is moved a bounded number of times.
     fn make_room(&mut self, count: usize) {
-        if self.room.len() - self.end >= count {
+        let capacity = self.room.capacity();
+        if capacity - self.room.len() >= count {
             return;
         }
         let waiting = self.len();
-        if self.begin >= waiting && self.room.len() - waiting >= count {
-            self.room.copy_within(self.begin..self.end, 0);
+        if self.begin >= waiting && capacity - waiting >= count {
+            self.room.copy_within(self.begin.., 0);
+            self.room.truncate(waiting);
         } else {
-            let size = (waiting + count).next_power_of_two().max(LEAST);
-            let mut room = vec![0; size.max(self.room.len())];
-            room[..waiting].copy_from_slice(self.bytes());
+            // (More than is needed: a read that fills its room does not know that nothing more waits.)
+            let size = (waiting + count + 1).next_power_of_two().max(LEAST);
+            let usual = if count < LARGE { 0 } else { self.usual };
+            let mut room = Vec::with_capacity(size.max(usual).max(capacity));
+            room.extend_from_slice(self.bytes());
             self.room = room;
         }
-        (self.begin, self.end) = (0, waiting);
+        self.begin = 0;
     }
 
     /// Takes bytes away in front; as many as there are, if there are fewer.
     #[inline]
     pub fn consume(&mut self, count: usize) {
         self.begin += count.min(self.len());
-        if self.begin == self.end {
+        if self.is_empty() {
             self.clear();
         }
     }
 
     /// Takes all bytes away.
     pub fn clear(&mut self) {
-        (self.begin, self.end) = (0, 0);
-        if self.room.len() > KEPT {
+        // One more, for the reason that `make_room` gives.
+        self.usual = self.room.len() + 1;
+        self.begin = 0;
+        if self.room.capacity() > KEPT {
             self.room = Vec::new();
+        } else {
+            self.room.clear();
         }
     }
 
@@ -192,9 +199,10 @@ mod tests {
                         model.extend(&bytes);
                     }
                     Move::Fill(bytes) => {
-                        let count = bytes.len().min(buffer.spare().len());
-                        buffer.spare()[..count].copy_from_slice(&bytes[..count]);
-                        buffer.handle_filled(count);
+                        let count = bytes.len().min(buffer.spare());
+                        let room = buffer.tail().as_ptr();
+                        buffer.tail().extend_from_slice(&bytes[..count]);
+                        prop_assert_eq!(room, buffer.tail().as_ptr());
                         model.extend(&bytes[..count]);
                     }
                     Move::Consume(count) => {
@@ -246,9 +254,32 @@ mod tests {
         let mut buffer = ByteBuffer::new();
         buffer.extend(&vec![1; KEPT + 1]);
         buffer.consume(KEPT + 1);
-        assert!(buffer.spare().is_empty());
+        assert_eq!(buffer.room.capacity(), 0);
         buffer.extend(b"few");
         buffer.consume(3);
-        assert_eq!(buffer.spare().len(), LEAST);
+        assert_eq!(buffer.spare(), LEAST);
+    }
+
+    #[test]
+    fn makes_room_at_once_for_what_is_usual() {
+        let mut buffer = ByteBuffer::new();
+        for _ in 0..16 {
+            buffer.extend(&vec![1; KEPT / 2]);
+        }
+        buffer.clear();
+        // For the ground to read into, and for what was read elsewhere.
+        assert!(buffer.spare() > 8 * KEPT);
+        buffer.room = Vec::new();
+        buffer.extend(&vec![1; LARGE]);
+        assert!(buffer.spare() > 7 * KEPT);
+        buffer.clear();
+        assert_eq!(buffer.spare(), 0);
+    }
+
+    #[test]
+    fn has_more_room_than_what_fills_it() {
+        let mut buffer = ByteBuffer::new();
+        buffer.extend(&[1; LEAST]);
+        assert_ne!(buffer.spare(), 0);
     }
 }

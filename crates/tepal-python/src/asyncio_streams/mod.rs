@@ -1,8 +1,8 @@
 //! The native halves of asyncio's streams: `StreamReader`, `StreamWriter`, and the protocol between them and a transport.
 //!
 //! The classes that programs see (`python/tepal/_streams.py`) derive from these first and from asyncio's own second. A transport of ours
-//! whose protocol has such a reader reads from the kernel into the reader's buffer (`StreamReader::receive`) and wakes who waits there;
-//! no function of Python's runs in between. Everything else about a connection's life is asyncio's own Python code.
+//! whose protocol has such a reader reads from the kernel into the reader's buffer, or has ready what a waiting `read` will return
+//! (`StreamReader::receive`), and wakes who waits; no function of Python's runs in between. Everything else about a connection's life is asyncio's own Python code.
 //!
 //! `reader.rs` is what a reader knows, `reading.rs` its coroutines, `protocol.rs` and `writer.rs` what `drain()` needs.
 

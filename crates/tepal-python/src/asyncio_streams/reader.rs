@@ -25,6 +25,11 @@ enum Store {
 
 struct State {
     store: Store,
+    /// Bytes that came while a `read` waited that takes all of them, as the object that it will return. In front of the store, which is
+    /// ours and empty while there is one.
+    piece: Option<Py<PyBytes>>,
+    /// The most that the waiting `read` takes; 0 when another method waits, or nobody.
+    wanted: usize,
     limit: usize,
     event_loop: Option<Py<PyAny>>,
     waiter: Option<Py<PyAny>>,
@@ -32,6 +37,14 @@ struct State {
     transport: Option<Py<PyAny>>,
     eof: bool,
     paused: bool,
+}
+
+impl State {
+    /// Whether so many bytes can be kept as a piece.
+    fn awaits_piece(&self, count: usize) -> bool {
+        let is_empty = matches!(&self.store, Store::Ours(bytes) if bytes.is_empty());
+        count <= self.wanted && self.waiter.is_some() && is_empty && self.piece.is_none()
+    }
 }
 
 /// The native half of `tepal.StreamReader`.
@@ -48,6 +61,17 @@ pub(crate) struct Received {
     pub(crate) full: bool,
     /// The end of the stream was read.
     pub(crate) ended: bool,
+}
+
+impl Received {
+    /// What was read in the middle of a stream, or, with nothing, at its end.
+    fn some(count: usize, full: bool) -> Self {
+        Self {
+            count,
+            full,
+            ended: count == 0,
+        }
+    }
 }
 
 /// From so much room on a read goes straight into the buffer.
@@ -70,15 +94,66 @@ impl StreamReader {
         act: impl FnOnce(&mut ByteBuffer) -> R,
     ) -> PyResult<R> {
         let mut act = Some(act);
-        let done = self.with(py, |state| match &mut state.store {
-            Store::Ours(bytes) => Ok(act.take().map(|act| act(bytes))),
-            Store::Theirs(theirs) => Err(theirs.clone_ref(py)),
+        let (done, piece) = self.with(py, |state| {
+            let piece = state.piece.take();
+            let done = match &mut state.store {
+                Store::Ours(bytes) => {
+                    if let Some(piece) = &piece {
+                        bytes.extend(piece.as_bytes(py));
+                    }
+                    Ok(act.take().map(|act| act(bytes)))
+                }
+                Store::Theirs(theirs) => Err(theirs.clone_ref(py)),
+            };
+            (done, piece)
         });
+        drop(piece);
         match (done, act) {
             (Ok(Some(result)), _) => Ok(result),
             (Err(theirs), Some(act)) => with_theirs(theirs.bind(py), act),
             _ => Err(PyRuntimeError::new_err("a reader's buffer is in use")),
         }
+    }
+
+    /// The bytes that came while a `read` of at most so many waited, if they are still by themselves.
+    #[inline]
+    pub(super) fn take_piece<'py>(
+        &self,
+        py: Python<'py>,
+        most: usize,
+    ) -> Option<Bound<'py, PyBytes>> {
+        let piece = self.with(py, |state| {
+            let fits = |piece: &mut Py<PyBytes>| piece.as_bytes(py).len() <= most;
+            state.piece.take_if(fits)
+        });
+        piece.map(|piece| piece.into_bound(py))
+    }
+
+    /// How many bytes wait to be read.
+    fn waiting(&self, py: Python<'_>) -> usize {
+        self.with(py, |state| {
+            let piece = state.piece.as_ref();
+            let piece = piece.map_or(0, |piece| piece.as_bytes(py).len());
+            piece
+                + match &state.store {
+                    Store::Ours(bytes) => bytes.len(),
+                    Store::Theirs(theirs) => theirs.bind(py).len(),
+                }
+        })
+    }
+
+    /// Takes bytes in, for the `read` that waits or behind the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`StreamReader::with_bytes`].
+    fn take_in(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
+        if !self.with(py, |state| state.awaits_piece(data.len())) {
+            return self.with_bytes(py, |bytes| bytes.extend(data));
+        }
+        let piece = PyBytes::new(py, data).unbind();
+        self.with(py, |state| state.piece = Some(piece));
+        Ok(())
     }
 
     pub(super) fn limit(&self, py: Python<'_>) -> usize {
@@ -101,7 +176,7 @@ impl StreamReader {
         }
     }
 
-    /// Waits until something comes; `routine` keeps the future.
+    /// Waits until something comes; `routine` keeps the future, and takes up to `wanted` bytes as they came.
     ///
     /// # Errors
     ///
@@ -110,6 +185,7 @@ impl StreamReader {
         &self,
         py: Python<'py>,
         name: &str,
+        wanted: usize,
         routine: &mut Option<Py<PyAny>>,
     ) -> Resumed<'py> {
         let (busy, paused, bound) = self.with(py, |state| {
@@ -138,7 +214,10 @@ impl StreamReader {
         let future = future::new(&running)?;
         let (waiter, kept) = (future.clone().unbind(), future.clone().unbind());
         // (There was none, see above.)
-        self.with(py, |state| state.waiter = Some(waiter));
+        self.with(py, |state| {
+            state.waiter = Some(waiter);
+            state.wanted = wanted;
+        });
         *routine = Some(kept);
         Ok(Step::Wait(future))
     }
@@ -170,8 +249,7 @@ impl StreamReader {
         if !self.with(py, |state| state.paused) {
             return Ok(());
         }
-        let left = self.with_bytes(py, |bytes| bytes.len())?;
-        if left > self.limit(py) {
+        if self.waiting(py) > self.limit(py) {
             return Ok(());
         }
         self.with(py, |state| state.paused = false);
@@ -185,7 +263,7 @@ impl StreamReader {
     /// What the loop's `call_soon` and the transport's `pause_reading` raise.
     pub(crate) fn handle_fed(&self, py: Python<'_>) -> PyResult<()> {
         self.wake(py)?;
-        let left = self.with_bytes(py, |bytes| bytes.len())?;
+        let left = self.waiting(py);
         let transport = self.with(py, |state| {
             if state.paused || left <= state.limit.saturating_mul(2) {
                 return None;
@@ -213,7 +291,8 @@ impl StreamReader {
         }
     }
 
-    /// Reads from a socket into the buffer. When it has little room, by way of `scratch`, and then it grows.
+    /// Reads from a socket into the buffer. By way of `scratch` when it has little room, and then it grows; and when a `read` waits that
+    /// takes whatever comes, which then is copied into its result and nowhere else.
     ///
     /// # Errors
     ///
@@ -225,43 +304,39 @@ impl StreamReader {
         fd: BorrowedFd<'_>,
         scratch: &mut ReadBuffer,
     ) -> PyResult<io::Result<Option<Received>>> {
-        self.with_bytes(py, |bytes| {
-            let mut before = 0;
-            let spare = bytes.spare();
-            if spare.len() >= WORTH_IT {
-                let room = spare.len();
-                match socket::receive_over(fd, spare)? {
-                    None => return Ok(None),
-                    Some(count) if count == 0 || count < room => {
-                        bytes.handle_filled(count);
-                        return Ok(Some(Received {
-                            count,
-                            full: false,
-                            ended: count == 0,
-                        }));
-                    }
-                    Some(count) => {
-                        bytes.handle_filled(count);
-                        before = count;
-                    }
+        let mut before = 0;
+        if !self.with(py, |state| state.awaits_piece(1)) {
+            let filled = self.with_bytes(py, |bytes| {
+                let room = bytes.spare();
+                if room < WORTH_IT {
+                    return Ok(None);
                 }
+                let received = socket::receive_behind(fd, bytes.tail())?;
+                Ok(Some((received, received == Some(room))))
+            })?;
+            match filled {
+                Ok(None) => {}
+                Ok(Some((Some(count), true))) => before = count,
+                Ok(Some((received, _))) => {
+                    return Ok(Ok(received.map(|count| Received::some(count, false))));
+                }
+                Err(error) => return Ok(Err(error)),
             }
-            Ok(match socket::receive(fd, scratch)? {
-                None if before == 0 => None,
-                None => Some(Received {
-                    count: before,
-                    full: false,
-                    ended: false,
-                }),
-                Some(count) => {
-                    bytes.extend(event_loop::initialized(&scratch[..count]));
-                    Some(Received {
-                        count: before + count,
-                        full: count == scratch.len(),
-                        ended: count == 0,
-                    })
-                }
-            })
+        }
+        Ok(match socket::receive(fd, scratch) {
+            Ok(None) if before == 0 => Ok(None),
+            Ok(None) => Ok(Some(Received::some(before, false))),
+            Ok(Some(0)) => Ok(Some(Received {
+                count: before,
+                full: false,
+                ended: true,
+            })),
+            Ok(Some(count)) => {
+                self.take_in(py, event_loop::initialized(&scratch[..count]))?;
+                let full = count == scratch.len();
+                Ok(Some(Received::some(before + count, full)))
+            }
+            Err(error) => Err(error),
         })
     }
 
@@ -271,7 +346,7 @@ impl StreamReader {
     ///
     /// As [`StreamReader::handle_fed`].
     pub(crate) fn feed(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
-        self.with_bytes(py, |bytes| bytes.extend(data))?;
+        self.take_in(py, data)?;
         self.handle_fed(py)
     }
 }
@@ -313,6 +388,8 @@ impl StreamReader {
         Self {
             state: Owned::new(State {
                 store: Store::Ours(ByteBuffer::new()),
+                piece: None,
+                wanted: 0,
                 limit: 1 << 16,
                 event_loop: None,
                 waiter: None,
@@ -412,9 +489,10 @@ impl StreamReader {
     #[getter]
     fn _buffer<'py>(&self, py: Python<'py>) -> Bound<'py, PyByteArray> {
         // Whoever asks may change it, so from now on it is where the bytes are.
-        let copy = self.with(py, |state| match &state.store {
-            Store::Ours(bytes) => Ok(bytes.bytes().to_vec()),
-            Store::Theirs(theirs) => Err(theirs.clone_ref(py)),
+        let copy = self.with(py, |state| match (&state.store, &state.piece) {
+            (Store::Ours(_), Some(piece)) => Ok(piece.as_bytes(py).to_vec()),
+            (Store::Ours(bytes), None) => Ok(bytes.bytes().to_vec()),
+            (Store::Theirs(theirs), _) => Err(theirs.clone_ref(py)),
         });
         match copy {
             Err(theirs) => theirs.into_bound(py),
@@ -429,7 +507,10 @@ impl StreamReader {
     #[setter(_buffer)]
     fn set_buffer(&self, py: Python<'_>, buffer: Py<PyByteArray>) {
         let theirs = Store::Theirs(buffer);
-        let old = self.with(py, |state| std::mem::replace(&mut state.store, theirs));
+        let old = self.with(py, |state| {
+            let store = std::mem::replace(&mut state.store, theirs);
+            (store, state.piece.take())
+        });
         drop(old);
     }
 
@@ -527,6 +608,7 @@ impl StreamReader {
             if let Store::Theirs(theirs) = &state.store {
                 visit.call(theirs)?;
             }
+            visit.call(&state.piece)?;
             visit.call(&state.event_loop)?;
             visit.call(&state.waiter)?;
             visit.call(&state.exception)?;
@@ -541,6 +623,7 @@ impl StreamReader {
                 let store = std::mem::replace(&mut state.store, Store::Ours(ByteBuffer::new()));
                 (
                     store,
+                    state.piece.take(),
                     state.event_loop.take(),
                     state.waiter.take(),
                     state.exception.take(),

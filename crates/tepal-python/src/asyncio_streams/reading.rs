@@ -70,6 +70,9 @@ impl Reading {
             What::Some(0) | What::Exactly(0) => Ok(Found::Bytes(PyBytes::new(py, b""))),
             What::Some(most) => {
                 let most = *most;
+                if let Some(piece) = this.take_piece(py, most) {
+                    return given(this, piece);
+                }
                 let data = this.with_bytes(py, |bytes| {
                     (!bytes.is_empty()).then(|| take(py, bytes, most))
                 })?;
@@ -261,7 +264,13 @@ impl Resume for Reading {
         }
         match self.look(&reader)? {
             Found::Bytes(data) => Ok(Step::End(data.into_any())),
-            Found::Wait => this.wait(py, self.name_of_method(), &mut self.waiter),
+            Found::Wait => {
+                let wanted = match self.what {
+                    What::Some(most) => most,
+                    _ => 0,
+                };
+                this.wait(py, self.name_of_method(), wanted, &mut self.waiter)
+            }
         }
     }
 

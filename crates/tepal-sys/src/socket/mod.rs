@@ -6,6 +6,7 @@ mod datagram;
 pub use address::{Address, ipv6_text};
 pub use datagram::{receive_from, send_to};
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{
     self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, sockopt,
@@ -30,14 +31,14 @@ pub fn receive(fd: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Attempt<usiz
     attempt(|| net::recv(fd, &mut *room, RecvFlags::empty()).map(|(_, count)| count))
 }
 
-/// As [`receive`], into room that has been written before.
+/// As [`receive`], behind the bytes of a vector, as far as it has room.
 ///
 /// # Errors
 ///
 /// As [`receive`].
 #[inline]
-pub fn receive_over(fd: BorrowedFd<'_>, room: &mut [u8]) -> Attempt<usize> {
-    attempt(|| net::recv(fd, &mut *room, RecvFlags::empty()).map(|(_, count)| count))
+pub fn receive_behind(fd: BorrowedFd<'_>, bytes: &mut Vec<u8>) -> Attempt<usize> {
+    attempt(|| net::recv(fd, spare_capacity(bytes), RecvFlags::empty()).map(|(count, _)| count))
 }
 
 /// Writes one piece; the number of bytes taken, or `None` when it would block.
