@@ -297,6 +297,47 @@ def test_large_bytes_and_a_reader_that_is_slow(run: Run, kit: Any) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_messages_of_all_sizes_come_whole_however_they_are_read(run: Run, kit: Any, seed: int) -> None:
+    chance = random.Random(seed)
+    sizes = [chance.choice((3, 700, 1023, 9_000, 70_000, 400_000)) for _ in range(40)]
+    content = b"".join(chance.choice((b"a", b"b")) * size + b"\n" for size in sizes)
+
+    async def main() -> None:
+        async def serve(_reader: Any, writer: Any) -> None:
+            place = 0
+            while place < len(content):
+                size = chance.choice((10, 1024, 50_000, 300_000))
+                writer.write(content[place : place + size])
+                place += size
+                await writer.drain()
+                if chance.random() < 0.3:
+                    await asyncio.sleep(0)
+            writer.close()
+
+        server = await kit.start_server(serve, "127.0.0.1", 0, limit=1_000_000)
+        reader, writer = await kit.open_connection(*server.sockets[0].getsockname(), limit=1_000_000)
+        got = b""
+        while not reader.at_eof():
+            kind = chance.randrange(4)
+            if kind == 0:
+                got += await reader.read(chance.choice((1, 100, 30_000, 500_000)))
+            elif kind == 1:
+                got += await reader.readline()
+            elif kind == 2:
+                got += await reader.readexactly(min(chance.choice((10, 20_000, 350_000)), len(content) - len(got)))
+            else:
+                with contextlib.suppress(TimeoutError):
+                    got += await asyncio.wait_for(reader.read(200_000), 0)
+        assert got == content
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
 def test_a_lost_connection_is_told_to_reader_and_writer(run: Run, kit: Any) -> None:
     async def main() -> None:
         async def serve(_reader: Any, writer: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 
 import pytest
 
@@ -51,6 +52,33 @@ def test_data_of_any_size_arrives_whole(run: Run, family: str, size: int) -> Non
             await sending
             transport.close()
             await protocol.lost
+
+    run(main)
+
+
+@FAMILIES
+def test_large_and_small_messages_take_turns(run: Run, family: str) -> None:
+    """Each object is as large as its bytes, however much room there was for them."""
+    sizes: list[tuple[int, int]] = []
+
+    class Sizes(Recorder):
+        def data_received(self, data: bytes) -> None:
+            sizes.append((len(data), sys.getsizeof(data)))
+            super().data_received(data)
+
+    async def main() -> None:
+        transport, protocol, peer = await connect_pair(family, Sizes)
+        expected = b""
+        with peer:
+            for number, size in enumerate((100_000, 5, 40_000, 300_000, 1, 262_144, 16_384, 16_383, 10)):
+                message = bytes([65 + number]) * size
+                expected += message
+                sending = asyncio.create_task(asyncio.to_thread(peer.sendall, message))
+                assert await protocol.received(len(expected)) == expected
+                await sending
+            transport.close()
+            await protocol.lost
+        assert {whole - length for length, whole in sizes} == {sys.getsizeof(b"")}
 
     run(main)
 

@@ -4,8 +4,9 @@
 //! whose protocol has such a reader reads from the kernel into the reader's buffer, or has ready what a waiting `read` will return
 //! (`StreamReader::receive`), and wakes who waits; no function of Python's runs in between. Everything else about a connection's life is asyncio's own Python code.
 //!
-//! `reader.rs` is what a reader knows, `reading.rs` its coroutines, `protocol.rs` and `writer.rs` what `drain()` needs.
+//! `reader.rs` is what a reader knows, `intake.rs` how its bytes come, `reading.rs` its coroutines, `protocol.rs` and `writer.rs` what `drain()` needs.
 
+mod intake;
 mod protocol;
 mod reader;
 mod reading;

@@ -1,5 +1,6 @@
-//! `StreamReader`: the bytes that have come, who waits for them, and the transport that is paused when there are too many.
+//! `StreamReader`: who waits for the bytes that come (`intake.rs`), and the transport that is paused when there are too many.
 
+use super::intake::Store;
 use crate::convert;
 use crate::event_loop;
 use crate::owned::Owned;
@@ -9,42 +10,23 @@ use crate::sync::wake;
 use pyo3::exceptions::{PyAssertionError, PyNotImplementedError, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PySlice, PyTuple};
-use std::io;
-use std::os::fd::BorrowedFd;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyTuple};
 use tepal_core::transport::ByteBuffer;
-use tepal_sys::buffer::ReadBuffer;
-use tepal_sys::socket;
 
-/// Where the bytes are.
-enum Store {
-    Ours(ByteBuffer),
-    /// In the object that somebody has asked for as `_buffer`, for he may change it.
-    Theirs(Py<PyByteArray>),
-}
-
-struct State {
-    store: Store,
+pub(super) struct State {
+    pub(super) store: Store,
     /// Bytes that came while a `read` waited that takes all of them, as the object that it will return. In front of the store, which is
     /// ours and empty while there is one.
-    piece: Option<Py<PyBytes>>,
+    pub(super) piece: Option<Py<PyBytes>>,
     /// The most that the waiting `read` takes; 0 when another method waits, or nobody.
-    wanted: usize,
+    pub(super) wanted: usize,
     limit: usize,
     event_loop: Option<Py<PyAny>>,
-    waiter: Option<Py<PyAny>>,
+    pub(super) waiter: Option<Py<PyAny>>,
     exception: Option<Py<PyAny>>,
     transport: Option<Py<PyAny>>,
     eof: bool,
     paused: bool,
-}
-
-impl State {
-    /// Whether so many bytes can be kept as a piece.
-    fn awaits_piece(&self, count: usize) -> bool {
-        let is_empty = matches!(&self.store, Store::Ours(bytes) if bytes.is_empty());
-        count <= self.wanted && self.waiter.is_some() && is_empty && self.piece.is_none()
-    }
 }
 
 /// The native half of `tepal.StreamReader`.
@@ -53,107 +35,9 @@ pub(crate) struct StreamReader {
     state: Owned<State>,
 }
 
-/// What a transport has read for a reader.
-pub(crate) struct Received {
-    /// So many bytes; 0 when there were none.
-    pub(crate) count: usize,
-    /// All room was filled: there may be more.
-    pub(crate) full: bool,
-    /// The end of the stream was read.
-    pub(crate) ended: bool,
-}
-
-impl Received {
-    /// What was read in the middle of a stream, or, with nothing, at its end.
-    fn some(count: usize, full: bool) -> Self {
-        Self {
-            count,
-            full,
-            ended: count == 0,
-        }
-    }
-}
-
-/// From so much room on a read goes straight into the buffer.
-const WORTH_IT: usize = 512;
-
 impl StreamReader {
-    fn with<R>(&self, py: Python<'_>, act: impl FnOnce(&mut State) -> R) -> R {
+    pub(super) fn with<R>(&self, py: Python<'_>, act: impl FnOnce(&mut State) -> R) -> R {
         self.state.with(py, act)
-    }
-
-    /// Works on the bytes, wherever they are.
-    ///
-    /// # Errors
-    ///
-    /// What writing back into somebody's buffer raises.
-    #[inline]
-    pub(super) fn with_bytes<R>(
-        &self,
-        py: Python<'_>,
-        act: impl FnOnce(&mut ByteBuffer) -> R,
-    ) -> PyResult<R> {
-        let mut act = Some(act);
-        let (done, piece) = self.with(py, |state| {
-            let piece = state.piece.take();
-            let done = match &mut state.store {
-                Store::Ours(bytes) => {
-                    if let Some(piece) = &piece {
-                        bytes.extend(piece.as_bytes(py));
-                    }
-                    Ok(act.take().map(|act| act(bytes)))
-                }
-                Store::Theirs(theirs) => Err(theirs.clone_ref(py)),
-            };
-            (done, piece)
-        });
-        drop(piece);
-        match (done, act) {
-            (Ok(Some(result)), _) => Ok(result),
-            (Err(theirs), Some(act)) => with_theirs(theirs.bind(py), act),
-            _ => Err(PyRuntimeError::new_err("a reader's buffer is in use")),
-        }
-    }
-
-    /// The bytes that came while a `read` of at most so many waited, if they are still by themselves.
-    #[inline]
-    pub(super) fn take_piece<'py>(
-        &self,
-        py: Python<'py>,
-        most: usize,
-    ) -> Option<Bound<'py, PyBytes>> {
-        let piece = self.with(py, |state| {
-            let fits = |piece: &mut Py<PyBytes>| piece.as_bytes(py).len() <= most;
-            state.piece.take_if(fits)
-        });
-        piece.map(|piece| piece.into_bound(py))
-    }
-
-    /// How many bytes wait to be read.
-    fn waiting(&self, py: Python<'_>) -> usize {
-        self.with(py, |state| {
-            let piece = state.piece.as_ref();
-            let piece = piece.map_or(0, |piece| piece.as_bytes(py).len());
-            piece
-                + match &state.store {
-                    Store::Ours(bytes) => bytes.len(),
-                    Store::Theirs(theirs) => theirs.bind(py).len(),
-                }
-        })
-    }
-
-    /// Takes bytes in, for the `read` that waits or behind the others.
-    ///
-    /// # Errors
-    ///
-    /// As [`StreamReader::with_bytes`].
-    fn take_in(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
-        if !self.with(py, |state| state.awaits_piece(data.len())) {
-            return self.with_bytes(py, |bytes| bytes.extend(data));
-        }
-        let piece = PyBytes::new(py, data).unbind();
-        self.with(py, |state| state.piece = Some(piece));
-        Ok(())
     }
 
     pub(super) fn limit(&self, py: Python<'_>) -> usize {
@@ -290,83 +174,6 @@ impl StreamReader {
             None => Ok(()),
         }
     }
-
-    /// Reads from a socket into the buffer. By way of `scratch` when it has little room, and then it grows; and when a `read` waits that
-    /// takes whatever comes, which then is copied into its result and nowhere else.
-    ///
-    /// # Errors
-    ///
-    /// What recv(2) gives.
-    #[inline]
-    pub(crate) fn receive(
-        &self,
-        py: Python<'_>,
-        fd: BorrowedFd<'_>,
-        scratch: &mut ReadBuffer,
-    ) -> PyResult<io::Result<Option<Received>>> {
-        let mut before = 0;
-        if !self.with(py, |state| state.awaits_piece(1)) {
-            let filled = self.with_bytes(py, |bytes| {
-                let room = bytes.spare();
-                if room < WORTH_IT {
-                    return Ok(None);
-                }
-                let received = socket::receive_behind(fd, bytes.tail())?;
-                Ok(Some((received, received == Some(room))))
-            })?;
-            match filled {
-                Ok(None) => {}
-                Ok(Some((Some(count), true))) => before = count,
-                Ok(Some((received, _))) => {
-                    return Ok(Ok(received.map(|count| Received::some(count, false))));
-                }
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        Ok(match socket::receive(fd, scratch) {
-            Ok(None) if before == 0 => Ok(None),
-            Ok(None) => Ok(Some(Received::some(before, false))),
-            Ok(Some(0)) => Ok(Some(Received {
-                count: before,
-                full: false,
-                ended: true,
-            })),
-            Ok(Some(count)) => {
-                self.take_in(py, event_loop::initialized(&scratch[..count]))?;
-                let full = count == scratch.len();
-                Ok(Some(Received::some(before + count, full)))
-            }
-            Err(error) => Err(error),
-        })
-    }
-
-    /// Appends bytes that came through TLS.
-    ///
-    /// # Errors
-    ///
-    /// As [`StreamReader::handle_fed`].
-    pub(crate) fn feed(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
-        self.take_in(py, data)?;
-        self.handle_fed(py)
-    }
-}
-
-/// Works on a copy of somebody's buffer and puts what has become of it back.
-#[cold]
-fn with_theirs<R>(
-    theirs: &Bound<'_, PyByteArray>,
-    act: impl FnOnce(&mut ByteBuffer) -> R,
-) -> PyResult<R> {
-    let py = theirs.py();
-    let before = theirs.to_vec();
-    let mut bytes = ByteBuffer::new();
-    bytes.extend(&before);
-    let result = act(&mut bytes);
-    if bytes.bytes() != before {
-        let all = PySlice::full(py);
-        theirs.set_item(all, PyBytes::new(py, bytes.bytes()))?;
-    }
-    Ok(result)
 }
 
 /// How many bytes a limit allows; it may be any number.

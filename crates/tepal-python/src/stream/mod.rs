@@ -1,13 +1,14 @@
 //! `_tepal.StreamTransport`: a TCP or Unix stream, from `connection_made` to `connection_lost`.
 //!
 //! A native type over `asyncio.Transport` (`raw/native_type.rs`); `tepal._transports.SocketTransport` adds what is
-//! cold. `state.rs` is what a stream knows, `read.rs`, `write.rs` and `file.rs` move bytes, `life.rs` begins and ends
+//! cold. `state.rs` is what a stream knows, `read.rs` (with `incoming.rs`), `write.rs` and `file.rs` move bytes, `life.rs` begins and ends
 //! it, `methods.rs` is what Python calls.
 //!
 //! A stream is registered edge-triggered and never again (writing is added when the kernel's buffer is first
 //! full), so pausing and resuming cost no system call. What is written within one job leaves when the job ends.
 
 mod file;
+pub(crate) mod incoming;
 mod life;
 mod methods;
 mod read;

@@ -1,6 +1,7 @@
 //! From the socket to the protocol.
 
 use super::StreamJob;
+use super::incoming::{self, Incoming};
 use super::life::{self, close, end_reading};
 use super::state::{Taker, with};
 use crate::asyncio_streams::StreamReader;
@@ -12,7 +13,7 @@ use crate::tls;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyWeakrefMethods};
+use pyo3::types::{PyBytesMethods, PyWeakrefMethods};
 use std::os::fd::RawFd;
 use tepal_sys::socket;
 
@@ -45,24 +46,29 @@ pub(super) fn handle_readable(
             state.context.clone_ref(py),
             flags.buffered_protocol,
             state.taker.clone_ref(py),
+            flags.large,
         ))
     });
-    let Some(Some((fd, protocol, context, buffered, taker))) = plan else {
+    let Some(Some((fd, protocol, context, buffered, taker, large))) = plan else {
         return Ok(());
     };
     // SAFETY: a stream's context is one (`Parts`).
     unsafe { driver.entered.enter(driver.py, context.as_ptr())? };
     let protocol = protocol.into_bound(driver.py);
     if buffered {
-        read_into_protocol(driver, stream, &protocol, fd)
-    } else {
-        if let Taker::Reader(reader) = &taker
-            && let Some(reader) = reader.bind(driver.py).upgrade()
-        {
-            return read_into_reader(driver, stream, &protocol, &reader, fd);
-        }
-        read_bytes(driver, stream, &protocol, &taker, fd)
+        return read_into_protocol(driver, stream, &protocol, fd);
     }
+    match &taker {
+        Taker::Tls(upper) => return read_records(driver, stream, &protocol, upper, fd),
+        Taker::Reader(reader) => {
+            if let Some(reader) = reader.bind(driver.py).upgrade() {
+                return read_into_reader(driver, stream, &protocol, &reader, fd, large);
+            }
+            // (Nobody holds it any more: the protocol knows.)
+        }
+        Taker::Protocol => {}
+    }
+    read_bytes(driver, stream, &protocol, fd, large)
 }
 
 /// What asyncio says when a protocol does not take its bytes.
@@ -75,11 +81,12 @@ fn read_into_reader(
     protocol: &Bound<'_, PyAny>,
     reader: &Bound<'_, PyAny>,
     fd: RawFd,
+    large: bool,
 ) -> PyResult<()> {
     let py = driver.py;
     let reader = reader.cast::<StreamReader>()?.get();
     let received = match tepal_sys::fd::borrow(fd) {
-        Ok(fd) => reader.receive(py, fd, &mut driver.scratch),
+        Ok(fd) => reader.receive(py, fd, &mut driver.scratch, large),
         Err(error) => Ok(Err(error)),
     };
     let received = match received {
@@ -90,7 +97,7 @@ fn read_into_reader(
     match received {
         Ok(None) => Ok(()),
         Ok(Some(received)) => {
-            driver.event_loop.get().count_moved(received.count);
+            note(driver, stream, received.count, large);
             if received.count > 0
                 && let Err(error) = reader.handle_fed(py)
             {
@@ -106,11 +113,47 @@ fn read_into_reader(
     }
 }
 
+/// An object for the protocol's `data_received`.
 fn read_bytes(
     driver: &mut Driver<'_, '_>,
     stream: &Bound<'_, PyAny>,
     protocol: &Bound<'_, PyAny>,
-    taker: &Taker,
+    fd: RawFd,
+    large: bool,
+) -> PyResult<()> {
+    let py = driver.py;
+    let received = match tepal_sys::fd::borrow(fd) {
+        Ok(fd) => incoming::receive(py, fd, &mut driver.scratch, large, usize::MAX),
+        Err(error) => Ok(Err(error)),
+    };
+    match received {
+        Ok(Ok(None)) => Ok(()),
+        Ok(Ok(Some(Incoming { data, full }))) => {
+            let count = data.as_bytes().len();
+            if count == 0 {
+                return handle_end(driver, stream, protocol);
+            }
+            note(driver, stream, count, large);
+            let taken = call::method1(protocol, names::data_received(py), data.as_any());
+            drop(data);
+            if let Err(error) = taken {
+                return handle_raised(driver, stream, error, RECEIVING);
+            }
+            read_on(driver, stream, full);
+            Ok(())
+        }
+        Ok(Err(error)) => fail_read(driver, stream, errors::from_io(py, &error)),
+        // (No memory for it.)
+        Err(error) => fail_read(driver, stream, error),
+    }
+}
+
+/// Records for the TLS transport behind the protocol.
+fn read_records(
+    driver: &mut Driver<'_, '_>,
+    stream: &Bound<'_, PyAny>,
+    protocol: &Bound<'_, PyAny>,
+    upper: &Py<PyAny>,
     fd: RawFd,
 ) -> PyResult<()> {
     let py = driver.py;
@@ -121,23 +164,25 @@ fn read_bytes(
         Ok(Some(0)) => handle_end(driver, stream, protocol),
         Ok(Some(count)) => {
             driver.event_loop.get().count_moved(count);
-            let bytes = initialized(&driver.scratch[..count]);
+            let records = initialized(&driver.scratch[..count]);
             let full = count == driver.scratch.len();
-            let taken = match taker {
-                Taker::Tls(upper) => tls::receive(upper.bind(py), bytes),
-                // (A reader that nobody holds any more: the protocol knows.)
-                Taker::Protocol | Taker::Reader(_) => {
-                    let data = PyBytes::new(py, bytes);
-                    call::method1(protocol, names::data_received(py), data.as_any()).map(drop)
-                }
-            };
-            if let Err(error) = taken {
+            if let Err(error) = tls::receive(upper.bind(py), records) {
                 return handle_raised(driver, stream, error, RECEIVING);
             }
             read_on(driver, stream, full);
             Ok(())
         }
         Err(error) => fail_read(driver, stream, errors::from_io(py, &error)),
+    }
+}
+
+/// So much was read: the loop counts it, and the next read is as large.
+#[inline]
+fn note(driver: &Driver<'_, '_>, stream: &Bound<'_, PyAny>, count: usize, large: bool) {
+    driver.event_loop.get().count_moved(count);
+    let is_large = count >= incoming::LARGE;
+    if is_large != large {
+        with(stream, |_, state| state.flags.large = is_large);
     }
 }
 

@@ -178,6 +178,8 @@ impl Stream {
 pub(super) struct Flags {
     /// The protocol is a `BufferedProtocol`.
     pub(super) buffered_protocol: bool,
+    /// The last read was part of something large (`incoming::LARGE`).
+    pub(super) large: bool,
     /// `connection_made` was called and the kernel tells us of readiness.
     pub(super) begun: bool,
     /// `pause_reading` was called.
