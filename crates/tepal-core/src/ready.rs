@@ -43,6 +43,13 @@ impl<J> ReadyQueue<J> {
         self.jobs.push_back(job);
     }
 
+    /// The job that was put in last, if it does not belong to this turn.
+    #[must_use]
+    #[inline]
+    pub fn newest(&self) -> Option<&J> {
+        self.jobs.back().filter(|_| self.jobs.len() > self.in_turn)
+    }
+
     /// Draws the boundary: the jobs that stand now are this turn's.
     #[inline]
     pub fn begin_turn(&mut self) {
@@ -89,8 +96,10 @@ mod tests {
         queue.push(1);
         queue.push(2);
         queue.begin_turn();
+        assert_eq!(queue.newest(), None);
         assert_eq!(queue.poll(), Some(1));
         queue.push(3); // made by job 1: the next turn's
+        assert_eq!(queue.newest(), Some(&3));
         assert_eq!(queue.poll(), Some(2));
         assert_eq!(queue.poll(), None);
         queue.begin_turn();

@@ -66,6 +66,14 @@ impl<J> Turn<J> {
         self.lookers.pushed = self.lookers.pushed.wrapping_add(1);
     }
 
+    /// The job that was scheduled last, while nothing can come between it and another that would be scheduled now: what they do may be done
+    /// by one.
+    #[must_use]
+    #[inline]
+    pub fn newest(&self) -> Option<&J> {
+        self.ready.newest()
+    }
+
     /// Schedules a job that only looks at what others have done, and then schedules itself again. It has its place in the queue like any
     /// other; but when it would run alone, and nobody has run since it looked last, it stands aside until somebody is about to:
     /// so it keeps no loop from sleeping.

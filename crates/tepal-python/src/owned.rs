@@ -41,6 +41,12 @@ impl<T> Owned<T> {
         }
     }
 
+    /// The value, of whoever is alone with it.
+    #[inline]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+
     /// Borrows the value for `act`.
     ///
     /// # Panics

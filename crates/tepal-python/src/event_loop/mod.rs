@@ -215,6 +215,13 @@ impl Loop {
         self.state.with(py, |state| state.turn.schedule(job));
     }
 
+    /// Whether the job that was scheduled last is such a one, and nothing can come between it and one that would be scheduled now.
+    #[inline]
+    pub(crate) fn newest_is(&self, py: Python<'_>, is_it: impl FnOnce(&Job) -> bool) -> bool {
+        self.state
+            .with(py, |state| state.turn.newest().is_some_and(is_it))
+    }
+
     /// Makes sure that a job scheduled from another thread, or by a signal handler, is seen.
     ///
     /// # Errors
@@ -287,6 +294,16 @@ impl Loop {
     #[inline]
     pub(crate) fn is_create_task_foreign(&self) -> bool {
         self.foreign_create_task.load(Relaxed)
+    }
+
+    /// Makes a new task ready for its first step, and keeps it until it is done; the key by which it is released.
+    #[inline]
+    pub(crate) fn begin_task(&self, task: &Bound<'_, PyAny>) -> usize {
+        let (ready, kept) = (task.clone().unbind(), task.clone().unbind());
+        self.with(task.py(), |state| {
+            state.turn.schedule(Job::Task(ready));
+            state.tasks.insert(kept)
+        })
     }
 
     /// Keeps a task until it is done; the key by which it is released.

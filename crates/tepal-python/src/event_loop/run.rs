@@ -15,7 +15,9 @@ use crate::scope;
 use crate::stream;
 use crate::sync;
 use crate::tls;
+use pyo3::PyClass;
 use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
 use pyo3::{PyResult, Python, ffi};
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -340,20 +342,8 @@ impl<'a, 'py> Driver<'a, 'py> {
             Job::EndScope(scope) => scope::end(&scope.into_bound(self.py)),
             Job::Deliver(task) => task::deliver(&task.into_bound(self.py)),
             Job::Look(task) => scope::look_at_stranger(self.event_loop, &task.into_bound(self.py)),
-            Job::Told(observer) => {
-                let observer = observer.into_bound(self.py);
-                match sync::Observer::run(&observer) {
-                    Ok(()) => Ok(()),
-                    Err(error) => self.native_failure(observer.as_any(), error),
-                }
-            }
-            Job::Member(group) => {
-                let group = group.into_bound(self.py);
-                match sync::TaskGroup::run(&group) {
-                    Ok(()) => Ok(()),
-                    Err(error) => self.native_failure(group.as_any(), error),
-                }
-            }
+            Job::Told(observer) => self.tell(&observer.into_bound(self.py)),
+            Job::Member(group) => self.tell(&group.into_bound(self.py)),
             Job::Stream(object, job) => stream::run_job(self, object, job),
             Job::Pipe(object) => pipe::run_job(self, object),
             Job::Accept(token) => self.event_loop.get().accept(self, token),
@@ -363,6 +353,29 @@ impl<'a, 'py> Driver<'a, 'py> {
             Job::DatagramsBegin(endpoint) => datagram::begin(self, &endpoint.into_bound(self.py)),
             Job::DatagramsLost(endpoint) => datagram::lose(self, &endpoint.into_bound(self.py)),
         }
+    }
+
+    /// Tells somebody of what has ended.
+    fn tell<T: sync::Told + PyClass<Frozen = True> + Sync>(
+        &mut self,
+        told: &Bound<'py, T>,
+    ) -> PyResult<()> {
+        let (py, this) = (self.py, told.get());
+        let mut ended = this.inbox(py, sync::Inbox::pop);
+        while let Some(one) = ended {
+            if let Err(error) = T::handle_end(told, one)
+                && let Err(error) = self.native_failure(told.as_any(), error)
+            {
+                // The loop ends over it; whoever runs it again looks at the others.
+                if this.inbox(py, sync::Inbox::part) {
+                    let job = T::job(told.clone().unbind());
+                    self.event_loop.get().schedule(py, job);
+                }
+                return Err(error);
+            }
+            ended = this.inbox(py, sync::Inbox::pop_joined);
+        }
+        Ok(())
     }
 
     /// Lets out what ends the loop, and tells the rest, as of a callback.

@@ -8,6 +8,7 @@ pub(crate) mod any_future;
 mod event;
 mod gate;
 mod gather;
+mod inbox;
 mod lock;
 mod observer;
 mod queue;
@@ -20,6 +21,7 @@ mod wait;
 mod waiters;
 
 pub(crate) use gather::Gather;
+pub(crate) use inbox::{Inbox, Told};
 pub(crate) use observer::Observer;
 pub(crate) use task_group::{TaskGroup, is_base_error};
 pub(crate) use timeout::expire;

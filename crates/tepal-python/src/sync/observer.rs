@@ -6,14 +6,15 @@
 
 use super::any_future;
 use super::gather::Gather;
+use super::inbox::{Inbox, Told};
 use super::shield::Shield;
 use super::wait::Wait;
+use crate::event_loop::Job;
 use crate::owned::Owned;
 use crate::raw::future::{Callback, FutureRef};
 use crate::raw::task::{self, note_end_of_wait, note_wait};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use std::collections::VecDeque;
 
 /// For whom futures are observed.
 pub(crate) enum Purpose {
@@ -28,8 +29,7 @@ pub(crate) enum Purpose {
 #[pyclass(frozen, module = "tepal._tepal")]
 pub(crate) struct Observer {
     purpose: Owned<Purpose>,
-    /// Those that have ended and have not been looked at, one for each of the observer's jobs in the ready queue.
-    inbox: Owned<VecDeque<Py<PyAny>>>,
+    inbox: Owned<Inbox<Py<PyAny>>>,
     /// The task that waits for all of them, for the call graph (3.14 and newer).
     parent: Owned<Option<Py<PyAny>>>,
 }
@@ -46,7 +46,7 @@ impl Observer {
         };
         let observer = Self {
             purpose: Owned::new(purpose),
-            inbox: Owned::new(VecDeque::new()),
+            inbox: Owned::new(Inbox::new()),
             parent: Owned::new(parent),
         };
         Bound::new(py, observer)
@@ -108,27 +108,6 @@ impl Observer {
             .map(drop)
     }
 
-    /// A future of ours has ended; a job is about to be scheduled for it.
-    #[inline]
-    pub(crate) fn note(&self, py: Python<'_>, future: &Bound<'_, PyAny>) {
-        let future = future.clone().unbind();
-        self.inbox.with(py, |inbox| inbox.push_back(future));
-    }
-
-    /// Does the observer's job: looks at the next future that has ended.
-    ///
-    /// # Errors
-    ///
-    /// What a future of another kind raises when it is asked.
-    #[inline]
-    pub(crate) fn run(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        match slf.get().inbox.with(py, VecDeque::pop_front) {
-            Some(future) => Self::tell(slf, &future.into_bound(py)),
-            None => Ok(()),
-        }
-    }
-
     /// The parent does not wait for this future any more.
     fn note_end(&self, future: &Bound<'_, PyAny>) -> PyResult<()> {
         if !cfg!(Py_3_14) {
@@ -155,6 +134,22 @@ impl Observer {
             // Nobody waits any more; an exception counts as seen, as it does when asyncio's function looks at it.
             None => any_future::look(future),
         }
+    }
+}
+
+impl Told for Observer {
+    type Ended = Py<PyAny>;
+
+    fn inbox<R>(&self, py: Python<'_>, act: impl FnOnce(&mut Inbox<Py<PyAny>>) -> R) -> R {
+        self.inbox.with(py, act)
+    }
+
+    fn job(this: Py<Self>) -> Job {
+        Job::Told(this)
+    }
+
+    fn handle_end(slf: &Bound<'_, Self>, ended: Py<PyAny>) -> PyResult<()> {
+        Self::tell(slf, &ended.into_bound(slf.py()))
     }
 }
 
@@ -194,7 +189,9 @@ impl Observer {
     fn __clear__(&self) {
         crate::raw::attached(|py| {
             self.end(py);
-            let inbox = self.inbox.with(py, std::mem::take);
+            let inbox = self
+                .inbox
+                .with(py, |inbox| std::mem::replace(inbox, Inbox::new()));
             drop(inbox);
         });
     }

@@ -2,8 +2,9 @@
 
 use super::Routine;
 use super::any_future::{self, End};
+use super::inbox::{Inbox, Told};
 use super::waiters::{show, wake, woken};
-use crate::event_loop::{self, Loop};
+use crate::event_loop::{self, Job, Loop};
 use crate::names;
 use crate::owned::Owned;
 use crate::raw::coroutine::{self, Resume};
@@ -18,15 +19,13 @@ use pyo3::exceptions::{
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySet, PyTuple};
-use std::collections::VecDeque;
 use std::ffi::c_int;
 use tepal_core::nursery::{ChildKey, Nursery as Children};
 
 struct State {
     /// The tasks that have not ended, and the stages of the block. (What an end means is asyncio's here, not the nursery's.)
     children: Children<Py<PyAny>>,
-    /// Those that have ended and have not been looked at, one for each of the group's jobs in the ready queue.
-    ended: VecDeque<ChildKey>,
+    ended: Inbox<ChildKey>,
     aborting: bool,
     cancel_on_enter: bool,
     /// The parent was cancelled for the group's sake; that is taken back at the end.
@@ -119,31 +118,12 @@ impl TaskGroup {
         drop(left);
     }
 
-    /// A task of the group has ended; a job is about to be scheduled for it.
-    #[inline]
-    pub(crate) fn note(&self, py: Python<'_>, key: ChildKey) {
-        self.with(py, |state| state.ended.push_back(key));
-    }
-
-    /// Does the group's job: looks at the next task that has ended.
-    ///
-    /// # Errors
-    ///
-    /// What a foreign task raises when it is asked.
-    #[inline]
-    pub(crate) fn run(slf: &Bound<'_, Self>) -> PyResult<()> {
-        match slf.get().with(slf.py(), |state| state.ended.pop_front()) {
-            Some(key) => Self::handle_end(slf, key),
-            None => Ok(()),
-        }
-    }
-
     /// A task of the group has ended, a turn ago.
     ///
     /// # Errors
     ///
     /// What a foreign task raises when it is asked.
-    fn handle_end(slf: &Bound<'_, Self>, key: ChildKey) -> PyResult<()> {
+    fn note_end(slf: &Bound<'_, Self>, key: ChildKey) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let (ended, completed) = this.with(py, |state| {
             let ended = state.children.handle_end(key, false);
@@ -327,6 +307,22 @@ impl TaskGroup {
     }
 }
 
+impl Told for TaskGroup {
+    type Ended = ChildKey;
+
+    fn inbox<R>(&self, py: Python<'_>, act: impl FnOnce(&mut Inbox<ChildKey>) -> R) -> R {
+        self.with(py, |state| act(&mut state.ended))
+    }
+
+    fn job(this: Py<Self>) -> Job {
+        Job::Member(this)
+    }
+
+    fn handle_end(slf: &Bound<'_, Self>, ended: ChildKey) -> PyResult<()> {
+        Self::note_end(slf, ended)
+    }
+}
+
 /// Whether an exception ends the loop, and not only a task.
 pub(crate) fn is_base_error(exception: &Bound<'_, PyAny>) -> bool {
     exception.is_instance_of::<PySystemExit>() || exception.is_instance_of::<PyKeyboardInterrupt>()
@@ -341,7 +337,7 @@ impl TaskGroup {
         Self {
             state: Owned::new(State {
                 children: Children::new(usize::MAX),
-                ended: VecDeque::new(),
+                ended: Inbox::new(),
                 aborting: false,
                 cancel_on_enter: false,
                 parent_cancel_requested: false,
@@ -443,7 +439,7 @@ impl TaskGroup {
     }
 
     fn _task_ended(slf: &Bound<'_, Self>, key: u32, _task: &Bound<'_, PyAny>) -> PyResult<()> {
-        Self::handle_end(slf, ChildKey::from(key))
+        Self::note_end(slf, ChildKey::from(key))
     }
 
     /// The errors so far (a snapshot).

@@ -5,8 +5,10 @@ use crate::nursery::Nursery;
 use crate::raw::context;
 use crate::raw::handle::{self, Purpose};
 use crate::raw::task;
-use crate::sync::{Observer, TaskGroup};
+use crate::sync::{Observer, TaskGroup, Told};
+use pyo3::PyClass;
 use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::PyDict;
 use pyo3::{PyResult, Python};
 use tepal_core::nursery::ChildKey;
@@ -91,7 +93,7 @@ impl Callbacks {
 
     #[inline]
     pub(crate) fn push(&mut self, callback: Callback) {
-        if self.first.is_none() && self.more.is_empty() {
+        if self.is_empty() {
             self.first = Some(callback);
         } else {
             self.more.push(callback);
@@ -115,10 +117,22 @@ impl Callbacks {
             .collect()
     }
 
+    /// Whether nobody waits.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.more.is_empty()
+    }
+
     /// Everybody, taken out.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::new())
+    }
+
+    /// The first, and the others. (As one iterator the two cost more than what is done with the one that there mostly is.)
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Option<Callback>, Vec<Callback>) {
+        (self.first, self.more)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Callback> {
@@ -199,12 +213,16 @@ fn schedule(
     let job = match callback {
         Callback::Wake(task) => Job::Task(task),
         Callback::Tell(observer) => {
-            observer.get().note(py, future);
-            Job::Told(observer)
+            let is_it = |job: &Job| matches!(job, Job::Told(told) if told.is(&observer));
+            let joins = event_loop.get().newest_is(py, is_it);
+            tell(event_loop, observer, future.clone().unbind(), joins);
+            return Ok(());
         }
         Callback::Member(group, key) => {
-            group.get().note(py, key);
-            Job::Member(group)
+            let is_it = |job: &Job| matches!(job, Job::Member(told) if told.is(&group));
+            let joins = event_loop.get().newest_is(py, is_it);
+            tell(event_loop, group, key, joins);
+            return Ok(());
         }
         Callback::Child(nursery, key) => {
             return Nursery::handle_end(nursery.bind(py), key, future);
@@ -233,6 +251,24 @@ fn schedule(
     };
     event_loop.get().schedule(py, job);
     Ok(())
+}
+
+/// Puts what has ended into the inbox of one who is told, and a job for it into the ready queue, unless the job that stands there last is
+/// his as well.
+#[inline]
+fn tell<T: Told + PyClass<Frozen = True> + Sync>(
+    event_loop: &Bound<'_, Loop>,
+    told: Py<T>,
+    ended: T::Ended,
+    joins: bool,
+) {
+    let py = event_loop.py();
+    told.get().inbox(py, |inbox| inbox.push(ended, joins));
+    if joins {
+        drop(told.into_bound(py));
+    } else {
+        event_loop.get().schedule(py, T::job(told));
+    }
 }
 
 /// `loop.call_soon(function, argument, context=context)`, whatever that is.

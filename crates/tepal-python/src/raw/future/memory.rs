@@ -23,6 +23,10 @@ pub(crate) trait Body: Sized {
     #[must_use]
     fn take(&self, py: Python<'_>) -> Self;
 
+    /// Lets go of everything in it, so that nothing is left to drop. (To drop it would be the same, but for the question at each reference
+    /// whether we are attached.)
+    fn release(&mut self, py: Python<'_>);
+
     /// The last word.
     ///
     /// # Errors
@@ -94,19 +98,21 @@ unsafe extern "C" fn dealloc<K: Kind>(object: Object) {
     // SAFETY: C calls this with the last reference gone. A subclass's own dealloc has called the finalizer and seen to its own part.
     // The pointer stays valid until the memory is given up at the end.
     unsafe {
+        let py = Python::assume_attached();
         let kind = ffi::Py_TYPE(object);
         let exact = kind == K::CLASS.load(Relaxed);
         let place = native_type::body::<K::Body>(object, K::OFFSET.load(Relaxed));
         if exact
-            && attached(|py| (*place).wants_finalizer(py))
+            && (*place).wants_finalizer(py)
             && ffi::PyObject_CallFinalizerFromDealloc(object) < 0
         {
             return; // resurrected
         }
         ffi::PyObject_GC_UnTrack(object.cast());
         ffi::PyObject_ClearWeakRefs(object);
-        clear::<K>(object);
-        place.drop_in_place();
+        // Nobody can reach the body any more.
+        (*place).release(py);
+        clear_base::<K>(object);
         if exact {
             K::FREE.free_finalizable(object);
         } else if let Some(free) = (*kind).tp_free {
@@ -147,20 +153,29 @@ unsafe extern "C" fn traverse<K: Kind>(
 
 unsafe extern "C" fn clear<K: Kind>(object: Object) -> c_int {
     attached(|py| {
-        // SAFETY: C calls this with a live instance; the base's function clears the base's part.
-        let taken = unsafe {
-            let body = &*native_type::body::<K::Body>(object, K::OFFSET.load(Relaxed));
-            body.take(py)
-        };
-        drop(taken);
-        // SAFETY: as above.
+        // SAFETY: C calls this with a live instance.
         unsafe {
-            if let Some(clear) = (*K::BASE.load(Relaxed)).tp_clear {
-                clear(object);
-            }
+            let body = &*native_type::body::<K::Body>(object, K::OFFSET.load(Relaxed));
+            body.take(py).release(py);
+            clear_base::<K>(object);
         }
     });
     0
+}
+
+/// The base's function clears the base's part.
+///
+/// # Safety
+///
+/// A live instance of `K`'s type or a subclass.
+#[inline]
+unsafe fn clear_base<K: Kind>(object: Object) {
+    // SAFETY: the caller's promise; the base lives as long as the process.
+    unsafe {
+        if let Some(clear) = (*K::BASE.load(Relaxed)).tp_clear {
+            clear(object);
+        }
+    }
 }
 
 unsafe extern "C" fn finalize<K: Kind>(object: Object) {

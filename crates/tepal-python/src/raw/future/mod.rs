@@ -109,6 +109,17 @@ impl FutureState {
         }
     }
 
+    /// As `Body::release`.
+    #[inline]
+    pub(crate) fn release(&mut self, py: Python<'_>) {
+        drop(self.event_loop.take().map(|held| held.into_bound(py)));
+        drop(self.value.take().map(|held| held.into_bound(py)));
+        if self.rare.is_some() || !self.callbacks.is_empty() {
+            let left = (self.rare.take(), self.callbacks.take());
+            crate::raw::attached(|_| drop(left));
+        }
+    }
+
     fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -184,6 +195,10 @@ impl Body for Owned<FutureState> {
             };
             std::mem::replace(state, left)
         }))
+    }
+
+    fn release(&mut self, py: Python<'_>) {
+        self.get_mut().release(py);
     }
 
     fn finalize(future: FutureRef<'_, '_>) -> PyResult<()> {

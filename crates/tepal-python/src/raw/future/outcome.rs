@@ -171,8 +171,13 @@ impl<'py> FutureRef<'_, 'py> {
         native: bool,
         callbacks: Callbacks,
     ) -> PyResult<()> {
-        for callback in callbacks {
+        let (first, more) = callbacks.into_parts();
+        if let Some(callback) = first {
             // SAFETY: `native` was noted with the loop.
+            unsafe { call_soon(event_loop, native, callback, self.object)? };
+        }
+        for callback in more {
+            // SAFETY: as above.
             unsafe { call_soon(event_loop, native, callback, self.object)? };
         }
         Ok(())

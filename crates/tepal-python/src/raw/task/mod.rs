@@ -91,6 +91,26 @@ impl TaskState {
     }
 }
 
+impl TaskState {
+    /// As `Body::release`.
+    #[inline]
+    fn release(&mut self, py: Python<'_>) {
+        let held = [
+            &mut self.coro,
+            &mut self.context,
+            &mut self.waiter,
+            &mut self.thrown,
+        ];
+        for held in held {
+            drop(held.take().map(|held| held.into_bound(py)));
+        }
+        if let Name::Text(text) = std::mem::replace(&mut self.name, Name::Number(0)) {
+            drop(text.into_bound(py));
+        }
+        drop(self.scoped.scope.take().map(|scope| scope.into_bound(py)));
+    }
+}
+
 pub(crate) struct TaskBody {
     future: Owned<FutureState>,
     task: Owned<TaskState>,
@@ -148,6 +168,11 @@ impl Body for TaskBody {
             future: self.future.take(py),
             task: Owned::new(task),
         }
+    }
+
+    fn release(&mut self, py: Python<'_>) {
+        self.task.get_mut().release(py);
+        self.future.get_mut().release(py);
     }
 
     fn finalize(future: FutureRef<'_, '_>) -> PyResult<()> {
@@ -500,7 +525,15 @@ pub(crate) fn new<'py>(
     if event_loop.get().debug() {
         task.future.note_source()?;
     }
-    start(task, making.begin)?;
+    let this = event_loop.get();
+    if making.begin == Begin::Soon && this.is_plain() {
+        published::publish(task)?;
+        let key = this.begin_task(&object);
+        task.with(|state| state.kept = Kept::ByLoop(key));
+        registry::register(task)?;
+    } else {
+        start(task, making.begin)?;
+    }
     Ok(object)
 }
 

@@ -40,13 +40,32 @@ pub(super) fn keep(task: TaskRef<'_, '_>) -> PyResult<()> {
         Kept::ByAsyncio
     };
     task.with(|state| state.kept = kept);
-    if cfg!(Py_3_14) || !native {
-        static REGISTER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        REGISTER
-            .import(py, ASYNCIO, "_register_task")?
-            .call1((task.object(),))?;
+    if native {
+        return register(task);
     }
-    Ok(())
+    register_by_asyncio(task)
+}
+
+/// Puts a task of a loop of ours into asyncio's list, where it has one for such.
+///
+/// # Errors
+///
+/// As [`keep`].
+#[inline]
+pub(super) fn register(task: TaskRef<'_, '_>) -> PyResult<()> {
+    if cfg!(Py_3_14) {
+        register_by_asyncio(task)
+    } else {
+        Ok(())
+    }
+}
+
+fn register_by_asyncio(task: TaskRef<'_, '_>) -> PyResult<()> {
+    static REGISTER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    REGISTER
+        .import(task.py(), ASYNCIO, "_register_task")?
+        .call1((task.object(),))
+        .map(drop)
 }
 
 /// Takes a task that is done, or goes, from among those that are pending.
