@@ -470,7 +470,7 @@ impl Loop {
             let waker = ground.waker.as_fd();
             ground
                 .reactor
-                .set(waker, WAKER, interest, Trigger::Level, false)?;
+                .set(waker, WAKER, interest, Waker::TRIGGER, false)?;
             Ok(ground)
         };
         let ground = ground().map_err(|error| errors::from_io(py, &error))?;

@@ -1,11 +1,12 @@
 //! A waker over a pipe, where there is no eventfd.
 
+use crate::reactor::Trigger;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, read, write};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Becomes readable when anybody calls [`Waker::wake`]; register [`Waker::as_fd`] with the reactor.
+/// Becomes readable when anybody calls [`Waker::wake`]; register [`Waker::as_fd`] with the reactor, by [`Waker::TRIGGER`].
 #[derive(Debug)]
 pub struct Waker {
     reader: OwnedFd,
@@ -13,6 +14,9 @@ pub struct Waker {
 }
 
 impl Waker {
+    /// How it is registered.
+    pub const TRIGGER: Trigger = Trigger::Level;
+
     /// A waker that has not been woken.
     ///
     /// # Errors
@@ -39,7 +43,7 @@ impl Waker {
         }
     }
 
-    /// Takes the pending wake-ups; the waker is unreadable afterwards.
+    /// To be called when it was reported: takes the pending wake-ups.
     ///
     /// # Errors
     ///
