@@ -218,6 +218,9 @@ impl Loop {
     /// Whether the job that was scheduled last is such a one, and nothing can come between it and one that would be scheduled now.
     #[inline]
     pub(crate) fn newest_is(&self, py: Python<'_>, is_it: impl FnOnce(&Job) -> bool) -> bool {
+        if cfg!(Py_GIL_DISABLED) && !self.is_own_thread() {
+            return false; // the loop's thread could run it before whoever asks has acted
+        }
         self.state
             .with(py, |state| state.turn.newest().is_some_and(is_it))
     }
