@@ -219,6 +219,41 @@ def test_what_a_primitive_returns_is_a_coroutine(run: Run, kit: Any) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("name", ["Lock", "Semaphore"])
+def test_a_class_that_changes_after_its_use_is_heard(
+    run: Run, kit: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = getattr(kit, name)
+    seen = []
+
+    class Mine(base):  # type: ignore[misc]
+        pass
+
+    async def acquire(self: Any) -> bool:
+        seen.append(type(self).__name__)
+        return bool(await base.acquire(self))
+
+    async def use(gate: Any) -> None:
+        async with gate:
+            pass
+
+    async def main() -> None:
+        gates = [base(), Mine()]
+        for gate in gates * 2:
+            await use(gate)
+        assert not seen
+        with monkeypatch.context() as patch:
+            patch.setattr(Mine, "acquire", acquire)
+            for gate in gates * 2:
+                await use(gate)
+        assert seen == ["Mine", "Mine"]
+        for gate in gates * 2:
+            await use(gate)
+        assert seen == ["Mine", "Mine"]
+
+    run(main)
+
+
 def test_what_a_subclass_overrides_is_called(run: Run, kit: Any) -> None:
     seen: list[str] = []
 

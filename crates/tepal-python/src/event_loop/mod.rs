@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use tepal_core::scope::{Forest, MemberKey};
 use tepal_core::timers::TimerKey;
-use tepal_core::turn::Turn;
+use tepal_core::turn::{FAR, Turn};
 use tepal_sys::buffer::ReadBuffer;
 use tepal_sys::clock;
 use tepal_sys::reactor::{Interest, Reactor, Token, Trigger};
@@ -207,6 +207,27 @@ impl Loop {
                 .extract();
         }
         Ok(clock::now())
+    }
+
+    /// A time that is not after [`Loop::now`] and costs less; unless another clock stands in its place, of which nothing is known.
+    #[inline]
+    pub(crate) fn about_now(&self) -> f64 {
+        if self.foreign_time.load(Relaxed) {
+            f64::INFINITY
+        } else {
+            clock::about_now()
+        }
+    }
+
+    /// Whether a time has come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Loop::now`].
+    #[inline]
+    pub(crate) fn has_come(slf: &Bound<'_, Self>, when: f64) -> PyResult<bool> {
+        let is_far = when - slf.get().about_now() > FAR;
+        Ok(!is_far && when <= Self::now(slf)?)
     }
 
     /// Makes a job ready.

@@ -30,6 +30,7 @@ pub(crate) mod ssl_object;
 pub(crate) mod start_soon;
 pub(crate) mod stop_iteration;
 pub(crate) mod task;
+pub(crate) mod type_version;
 
 use pyo3::exceptions::PySystemError;
 use pyo3::{PyErr, PyResult, Python, ffi};

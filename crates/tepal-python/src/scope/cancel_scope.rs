@@ -489,7 +489,7 @@ impl CancelScope {
         if cancelled || deadline == NEVER {
             return Ok(());
         }
-        if deadline <= Loop::now(&event_loop)? {
+        if Loop::has_come(&event_loop, deadline)? {
             return Self::cancel_for(slf, Source::Deadline, None);
         }
         let job = Job::EndScope(slf.clone().unbind());
@@ -515,7 +515,7 @@ impl CancelScope {
             return Ok(());
         }
         match event_loop::running_opt(py) {
-            Some(event_loop) if deadline <= Loop::now(&event_loop)? => {
+            Some(event_loop) if Loop::has_come(&event_loop, deadline)? => {
                 Self::cancel_for(slf, Source::Deadline, None)
             }
             _ => Ok(()),

@@ -6,6 +6,7 @@ use crate::raw::coroutine::{self, Resume};
 use crate::raw::iterator::{Resumed, Step};
 use crate::raw::raised::Raised;
 use crate::raw::ready::ready;
+use crate::raw::type_version::Known;
 use crate::raw::{Object, call};
 use pyo3::PyClass;
 use pyo3::prelude::*;
@@ -17,6 +18,9 @@ use std::ffi::c_int;
 pub(crate) trait Gate: PyClass<Frozen = True> + Sync + Sized {
     /// What its coroutines are called.
     const ACQUIRE: &'static str;
+
+    /// Whether a class has no `acquire` of its own.
+    const IS_PLAIN: &'static Known;
 
     fn acquiring(routine: Acquire<Self>) -> Routine;
 
@@ -90,12 +94,12 @@ impl<G: Gate> Resume for Acquire<G> {
 /// MemoryError.
 pub(crate) fn enter<'py, G: Gate>(gate: &Bound<'py, G>) -> PyResult<Bound<'py, PyAny>> {
     let py = gate.py();
-    let acquire = gate
-        .as_any()
-        .get_type()
-        .getattr(pyo3::intern!(py, "acquire"))?;
-    let own = py.get_type::<G>().getattr(pyo3::intern!(py, "acquire"))?;
-    if !acquire.is(&own) {
+    let is_plain = G::IS_PLAIN.or_else(gate.as_any(), || {
+        let acquire = pyo3::intern!(py, "acquire");
+        let found = gate.as_any().get_type().getattr(acquire)?;
+        Ok(found.is(&py.get_type::<G>().getattr(acquire)?))
+    })?;
+    if !is_plain {
         // A subclass has an `acquire` of its own, which asyncio's way in calls.
         return gate.as_any().call_method0("_enter_by_acquire");
     }
@@ -139,10 +143,11 @@ macro_rules! gate {
                 $crate::sync::gate::enter(slf)
             }
 
-            #[pyo3(signature = (*_exception))]
             fn __aexit__<'py>(
                 slf: &Bound<'py, Self>,
-                _exception: &Bound<'py, PyTuple>,
+                _kind: &Bound<'py, PyAny>,
+                _exception: &Bound<'py, PyAny>,
+                _traceback: &Bound<'py, PyAny>,
             ) -> PyResult<Bound<'py, PyAny>> {
                 $crate::sync::gate::leave(slf)
             }

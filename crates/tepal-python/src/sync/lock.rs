@@ -4,6 +4,7 @@ use super::gate::{Acquire, Gate, gate};
 use super::waiters::{waited_at, wake};
 use super::{LoopBound, Routine, Waiters};
 use crate::raw::raised::Raised;
+use crate::raw::type_version::Known;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -27,8 +28,11 @@ impl Lock {
     }
 }
 
+static IS_PLAIN: Known = Known::new();
+
 impl Gate for Lock {
     const ACQUIRE: &'static str = "Lock.acquire";
+    const IS_PLAIN: &'static Known = &IS_PLAIN;
 
     fn acquiring(routine: Acquire<Self>) -> Routine {
         Routine::AcquireLock(routine)

@@ -6,6 +6,7 @@ use super::{LoopBound, Routine, Waiters};
 use crate::owned::Owned;
 use crate::raw::future::Status;
 use crate::raw::raised::Raised;
+use crate::raw::type_version::Known;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -39,8 +40,11 @@ impl Semaphore {
     }
 }
 
+static IS_PLAIN: Known = Known::new();
+
 impl Gate for Semaphore {
     const ACQUIRE: &'static str = "Semaphore.acquire";
+    const IS_PLAIN: &'static Known = &IS_PLAIN;
 
     fn acquiring(routine: Acquire<Self>) -> Routine {
         Routine::AcquireSemaphore(routine)

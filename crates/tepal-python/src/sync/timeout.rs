@@ -124,7 +124,7 @@ impl Timeout {
         };
         let running = event_loop::running(py)?;
         let job = Job::Timeout(slf.clone().into_any().unbind());
-        if when <= Loop::now(&running)? {
+        if Loop::has_come(&running, when)? {
             // Before the task's own next step: a block with no time at all is cancelled where it first waits.
             running.get().schedule(py, job);
             return Ok(());
