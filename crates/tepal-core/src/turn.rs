@@ -21,9 +21,6 @@ pub const JOBS_PER_LOOK: u32 = 256;
 /// A busy loop looks at the kernel at least every so many seconds (checked between turns).
 pub const SECONDS_PER_LOOK: f64 = 50e-6;
 
-/// A timer that is due later than this, in seconds, is far: a clock that lags behind by less is good enough for it.
-pub const FAR: f64 = 0.1;
-
 /// What the ground may do before the next jobs run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wait {
@@ -113,27 +110,15 @@ impl<J> Turn<J> {
         self.look_now = true;
     }
 
-    /// Whether a clock reading is of use to the next [`Turn::poll_wait`]: `false` while a busy loop is far from its next look and from its
-    /// next timer, so that the border may save the clock call.
-    ///
-    /// `about_now` is a time that is not after the present one, from a clock that costs less and may lag behind. Should it lag by
-    /// more than [`FAR`], then a timer of a busy loop comes late by the rest, and by seven jobs at most.
+    /// Whether a clock reading is of use to the next [`Turn::poll_wait`]: `false` while a busy loop with no timers
+    /// is far from its next look, so that the border may save the clock call.
     #[must_use]
-    pub fn wants_time(&mut self, about_now: impl FnOnce() -> f64) -> bool {
+    pub fn wants_time(&self) -> bool {
         self.look_now
             || self.is_idle()
+            || !self.timers.is_empty()
             || self.jobs_since_look & 7 == 0
             || self.jobs_since_look >= JOBS_PER_LOOK
-            || !self.is_far(about_now)
-    }
-
-    /// Whether no timer is due soon. (A deadline that is no number never is.)
-    #[inline]
-    fn is_far(&mut self, about_now: impl FnOnce() -> f64) -> bool {
-        match self.timers.next_deadline() {
-            None => true,
-            Some(deadline) => deadline.is_nan() || deadline - about_now() > FAR,
-        }
     }
 
     /// How long the ground may wait before the next jobs run.
@@ -319,29 +304,6 @@ mod tests {
         assert_eq!(jobs, JOBS_PER_LOOK);
         turn.handle_polled(0.0);
         assert_eq!(turn.poll_wait(SECONDS_PER_LOOK), Wait::Look);
-    }
-
-    #[test]
-    fn a_busy_loop_needs_no_clock_while_its_timers_are_far() {
-        let mut turn = Turn::new();
-        turn.handle_polled(0.0);
-        turn.schedule(());
-        turn.begin();
-        assert!(turn.poll_job().is_some());
-        turn.schedule(());
-        let no_clock = || -> f64 { unreachable!("there is no timer") };
-        assert!(!turn.wants_time(no_clock));
-        turn.schedule_at(f64::NAN, ());
-        turn.schedule_at(f64::INFINITY, ());
-        let key = turn.schedule_at(10.0, ());
-        assert!(!turn.wants_time(|| 10.0 - 2.0 * FAR));
-        assert!(turn.wants_time(|| 10.0 - FAR / 2.0));
-        assert!(
-            turn.wants_time(|| f64::INFINITY),
-            "of that clock nothing is known"
-        );
-        turn.cancel(key);
-        assert!(!turn.wants_time(|| 10.0));
     }
 
     #[test]

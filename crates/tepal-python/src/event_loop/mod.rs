@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use tepal_core::scope::{Forest, MemberKey};
 use tepal_core::timers::TimerKey;
-use tepal_core::turn::{FAR, Turn};
+use tepal_core::turn::Turn;
 use tepal_sys::buffer::ReadBuffer;
 use tepal_sys::clock;
 use tepal_sys::reactor::{Interest, Reactor, Token, Trigger};
@@ -150,6 +150,9 @@ pub(crate) struct Loop {
     forks: u64,
 }
 
+/// A time that comes later than this, in seconds, is far.
+const FAR: f64 = 0.1;
+
 /// How often this process's ancestors forked with the module loaded: a loop knows by it that it is a parent's.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
@@ -209,24 +212,14 @@ impl Loop {
         Ok(clock::now())
     }
 
-    /// A time that is not after [`Loop::now`] and costs less; unless another clock stands in its place, of which nothing is known.
-    #[inline]
-    pub(crate) fn about_now(&self) -> f64 {
-        if self.foreign_time.load(Relaxed) {
-            f64::INFINITY
-        } else {
-            clock::about_now()
-        }
-    }
-
-    /// Whether a time has come.
+    /// Whether a time has come. Of one that is far, a clock says so that costs less and lags behind, seldom as much as that.
     ///
     /// # Errors
     ///
     /// As [`Loop::now`].
     #[inline]
     pub(crate) fn has_come(slf: &Bound<'_, Self>, when: f64) -> PyResult<bool> {
-        let is_far = when - slf.get().about_now() > FAR;
+        let is_far = !slf.get().is_time_foreign() && when - clock::about_now() > FAR;
         Ok(!is_far && when <= Self::now(slf)?)
     }
 

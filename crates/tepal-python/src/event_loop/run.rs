@@ -98,8 +98,7 @@ impl<'a, 'py> Driver<'a, 'py> {
     pub(crate) fn turn(&mut self) -> PyResult<()> {
         let this = self.event_loop.get();
         let (wants_time, shared_context) = this.with(self.py, |state| {
-            let wants_time = state.turn.wants_time(|| this.about_now());
-            (wants_time, state.shared_context.take())
+            (state.turn.wants_time(), state.shared_context.take())
         });
         // (It keeps the values of its variables, so it does not stay while the loop sleeps.)
         drop(shared_context);
