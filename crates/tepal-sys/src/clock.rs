@@ -10,7 +10,7 @@ pub fn now() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
-/// A time not after [`now`], and mostly not before it by more than the kernel's tick (some milliseconds), at a quarter of the cost: what the
+/// A time not after [`now`], and mostly not before it by more than the kernel's tick (some milliseconds), at a sixth of the cost: what the
 /// kernel wrote down at its last tick.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[inline]

@@ -15,9 +15,7 @@ use crate::scope;
 use crate::stream;
 use crate::sync;
 use crate::tls;
-use pyo3::PyClass;
 use pyo3::prelude::*;
-use pyo3::pyclass::boolean_struct::True;
 use pyo3::{PyResult, Python, ffi};
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -356,10 +354,7 @@ impl<'a, 'py> Driver<'a, 'py> {
     }
 
     /// Tells somebody of what has ended.
-    fn tell<T: sync::Told + PyClass<Frozen = True> + Sync>(
-        &mut self,
-        told: &Bound<'py, T>,
-    ) -> PyResult<()> {
+    fn tell<T: sync::Told>(&mut self, told: &Bound<'py, T>) -> PyResult<()> {
         let (py, this) = (self.py, told.get());
         let mut ended = this.inbox(py, sync::Inbox::pop);
         while let Some(one) = ended {

@@ -5,7 +5,9 @@
 //! order of events is the same (`conformance/twins/test_together.py`), and most of the jobs are saved.
 
 use crate::event_loop::Job;
+use pyo3::PyClass;
 use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
 use std::collections::VecDeque;
 
 /// What has ended, in order; a job in the ready queue stands for each run of them.
@@ -15,6 +17,12 @@ struct Ended<T> {
     what: T,
     /// It belongs to the run of the one before it.
     joins: bool,
+}
+
+impl<T> Default for Inbox<T> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<T> Inbox<T> {
@@ -58,7 +66,7 @@ impl<T> Inbox<T> {
 }
 
 /// One who is told, by a job in the ready queue.
-pub(crate) trait Told: Sized {
+pub(crate) trait Told: PyClass<Frozen = True> + Sync {
     /// What he calls that which has ended.
     type Ended;
 
@@ -67,6 +75,9 @@ pub(crate) trait Told: Sized {
 
     /// The job that tells him.
     fn job(this: Py<Self>) -> Job;
+
+    /// Whether it is this one.
+    fn is_told_by(this: &Py<Self>, job: &Job) -> bool;
 
     /// Looks at one that has ended.
     ///

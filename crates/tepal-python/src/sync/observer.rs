@@ -148,6 +148,10 @@ impl Told for Observer {
         Job::Told(this)
     }
 
+    fn is_told_by(this: &Py<Self>, job: &Job) -> bool {
+        matches!(job, Job::Told(told) if told.is(this))
+    }
+
     fn handle_end(slf: &Bound<'_, Self>, ended: Py<PyAny>) -> PyResult<()> {
         Self::tell(slf, &ended.into_bound(slf.py()))
     }
@@ -189,9 +193,7 @@ impl Observer {
     fn __clear__(&self) {
         crate::raw::attached(|py| {
             self.end(py);
-            let inbox = self
-                .inbox
-                .with(py, |inbox| std::mem::replace(inbox, Inbox::new()));
+            let inbox = self.inbox.with(py, std::mem::take);
             drop(inbox);
         });
     }

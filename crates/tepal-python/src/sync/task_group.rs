@@ -318,6 +318,10 @@ impl Told for TaskGroup {
         Job::Member(this)
     }
 
+    fn is_told_by(this: &Py<Self>, job: &Job) -> bool {
+        matches!(job, Job::Member(told) if told.is(this))
+    }
+
     fn handle_end(slf: &Bound<'_, Self>, ended: ChildKey) -> PyResult<()> {
         Self::note_end(slf, ended)
     }

@@ -6,9 +6,7 @@ use crate::raw::context;
 use crate::raw::handle::{self, Purpose};
 use crate::raw::task;
 use crate::sync::{Observer, TaskGroup, Told};
-use pyo3::PyClass;
 use pyo3::prelude::*;
-use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::PyDict;
 use pyo3::{PyResult, Python};
 use tepal_core::nursery::ChildKey;
@@ -213,15 +211,11 @@ fn schedule(
     let job = match callback {
         Callback::Wake(task) => Job::Task(task),
         Callback::Tell(observer) => {
-            let is_it = |job: &Job| matches!(job, Job::Told(told) if told.is(&observer));
-            let joins = event_loop.get().newest_is(py, is_it);
-            tell(event_loop, observer, future.clone().unbind(), joins);
+            tell(event_loop, observer, future.clone().unbind());
             return Ok(());
         }
         Callback::Member(group, key) => {
-            let is_it = |job: &Job| matches!(job, Job::Member(told) if told.is(&group));
-            let joins = event_loop.get().newest_is(py, is_it);
-            tell(event_loop, group, key, joins);
+            tell(event_loop, group, key);
             return Ok(());
         }
         Callback::Child(nursery, key) => {
@@ -256,13 +250,11 @@ fn schedule(
 /// Puts what has ended into the inbox of one who is told, and a job for it into the ready queue, unless the job that stands there last is
 /// his as well.
 #[inline]
-fn tell<T: Told + PyClass<Frozen = True> + Sync>(
-    event_loop: &Bound<'_, Loop>,
-    told: Py<T>,
-    ended: T::Ended,
-    joins: bool,
-) {
+fn tell<T: Told>(event_loop: &Bound<'_, Loop>, told: Py<T>, ended: T::Ended) {
     let py = event_loop.py();
+    let joins = event_loop
+        .get()
+        .newest_is(py, |job| T::is_told_by(&told, job));
     told.get().inbox(py, |inbox| inbox.push(ended, joins));
     if joins {
         drop(told.into_bound(py));
